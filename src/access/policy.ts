@@ -1,0 +1,237 @@
+import { TunnelError } from '../reasons.js';
+import { formatAuthority, parseHost, parseIpv6, parsePort, type Target } from '../target.js';
+import {
+  type AddressRange,
+  addressViews,
+  inRange,
+  liesIn,
+  parseRange,
+  type SpecialPurpose,
+  specialPurpose,
+  type View,
+} from './addresses.js';
+
+/** Ports that a rule without a port part, and the policy without rules, stand for: HTTPS and the Kubernetes API. */
+export const DEFAULT_PORTS: readonly PortRange[] = [
+  { from: 443, to: 443 },
+  { from: 6443, to: 6443 },
+];
+
+/** Ports from–to, both included. */
+export interface PortRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** One `--allow` or `--deny`: hosts by name, or addresses by range, each with ports. Build it with {@link parseRule}. */
+export interface Rule {
+  /** As it was written; logs and replies show it. */
+  readonly text: string;
+  readonly hosts: HostPattern | AddressRange;
+  readonly ports: readonly PortRange[];
+}
+
+/**
+ * A name in which `*` stands for letters within one label, and a leading `*.` for one label or more. It fits names only:
+ * whoever means addresses writes a range, which also holds for names that resolve into it. `*` alone fits every host.
+ */
+export interface HostPattern {
+  readonly pattern: RegExp;
+  /** Whether it is `*`. */
+  readonly any: boolean;
+}
+
+/** What the policy says of a target before its addresses are known. */
+export interface Decision {
+  /** The rule that allows the name; undefined where the addresses decide, or where there are no rules. */
+  readonly rule: Rule | undefined;
+  /**
+   * Whether this address may be dialled for this target.
+   *
+   * @returns undefined when it may, otherwise the refusal
+   */
+  readonly judge: (address: string) => TunnelError | undefined;
+}
+
+/** The rules in force, and what only the running server knows. */
+export interface PolicyOptions {
+  /** Empty: any host at {@link DEFAULT_PORTS}. Otherwise only what a rule allows. */
+  readonly allow: readonly Rule[];
+  /** A deny wins over every allow. Default none. */
+  readonly deny: readonly Rule[];
+  /** Whether address and port are a listener of this very process: never dialled, whatever the rules say. */
+  readonly isOwnListener: (address: string, port: number) => boolean;
+}
+
+/** Decides which targets a tunnel may lead to. */
+export interface Policy {
+  /**
+   * Judges the target by its name and port; the addresses are judged as they become known, by the decision's `judge`.
+   *
+   * @throws TunnelError `destination_denied` where no address could make the target acceptable
+   */
+  decide(target: Target): Decision;
+}
+
+/**
+ * Parses `HOST_PATTERN[:PORTS]`.
+ *
+ * @returns the rule, or what is wrong with the text and how to write it
+ */
+export function parseRule(text: string): Rule | { readonly problem: string } {
+  const match = /^(\[[^\]]*\](?:\/[0-9]+)?|[^:[\]]*)(?::([^:]*))?$/.exec(text);
+  if (match === null) return { problem: 'write HOST_PATTERN[:PORTS], IPv6 in brackets: [2001:db8::]/32:443' };
+  const [, hostText = '', portText] = match;
+  const ports = portText === undefined ? DEFAULT_PORTS : parsePorts(portText);
+  if ('problem' in ports) return ports;
+  const hosts = parseHosts(hostText);
+  return 'problem' in hosts ? hosts : { text, hosts, ports };
+}
+
+/**
+ * The policy over these rules. A range rule opens a special-purpose range by lying inside it: `127.0.0.0/8` means loopback,
+ * `0.0.0.0/0` or `[fc00::]/7` do not mean what cloud metadata hides among them.
+ */
+export function createPolicy(options: PolicyOptions): Policy {
+  const byDefault = options.allow.length === 0;
+  return {
+    decide(target) {
+      const { host, port } = target;
+      const allowAtPort = options.allow.filter((rule) => hasPort(rule.ports, port));
+      const denyAtPort = options.deny.filter((rule) => hasPort(rule.ports, port));
+      const deniedBy = denyAtPort.find((rule) => matchesName(rule, target));
+      if (deniedBy !== undefined) throw denied(target, deniedBy);
+      if (byDefault ? !hasPort(DEFAULT_PORTS, port) : allowAtPort.length === 0) {
+        throw unallowed(target, byDefault);
+      }
+      const rule = allowAtPort.find((candidate) => matchesName(candidate, target));
+      const allowedRanges = rangesOf(allowAtPort);
+      if (!byDefault && rule === undefined && allowedRanges.length === 0) throw unallowed(target, false);
+
+      const judge = (address: string): TunnelError | undefined => {
+        const views = addressViews(address);
+        const where = describe(target, address);
+        if (views.some((view) => options.isOwnListener(view.toString(), port))) {
+          return new TunnelError('destination_is_proxy', { detail: `${where} is this proxy itself` });
+        }
+        const deniedByRange = denyAtPort.find(({ hosts }) => 'network' in hosts && holdsOne(hosts, views));
+        if (deniedByRange !== undefined) return denied(target, deniedByRange, address);
+        for (const view of views) {
+          const purpose = unopenedPurpose(view, allowedRanges);
+          if (purpose === undefined) continue;
+          return new TunnelError('destination_ip_prohibited', {
+            detail: `${where} is special-purpose (${purpose.name}, ${purpose.source})`,
+            remedy: toAllow(
+              `an address range inside ${purpose.range.text}, such as ${formatAuthority(view.toString(), port)}`,
+              byDefault,
+            ),
+          });
+        }
+        if (byDefault || rule !== undefined || allowedRanges.some((range) => holdsOne(range, views)))
+          return undefined;
+        return unallowed(target, false, address);
+      };
+
+      // A literal is its own address: no need to wait for the dial to refuse it.
+      const refusal = target.family === 0 ? undefined : judge(host);
+      if (refusal !== undefined) throw refusal;
+      return { rule, judge };
+    },
+  };
+}
+
+function denied(target: Target, rule: Rule, address?: string): TunnelError {
+  return new TunnelError('destination_denied', {
+    detail: `${describe(target, address)} matches deny rule ${rule.text}`,
+    remedy: `remove --deny ${rule.text}`,
+  });
+}
+
+function unallowed(target: Target, byDefault: boolean, address?: string): TunnelError {
+  const authority = formatAuthority(target.host, target.port);
+  return new TunnelError('destination_denied', {
+    detail: byDefault
+      ? `${authority} is not at port 443 or 6443, which is all that is allowed without --allow rules`
+      : `${describe(target, address)} matches no allow rule`,
+    remedy: toAllow(authority, byDefault),
+  });
+}
+
+/** The first rule ends what is allowed without rules; who follows the remedy must not lose that unawares. */
+function toAllow(what: string, byDefault: boolean): string {
+  return byDefault ? `add --allow ${what}, and --allow *:443,6443 to keep the rest` : `add --allow ${what}`;
+}
+
+/** `name:443`, and `name:443 (10.0.0.1)` where the address is what was judged. */
+function describe(target: Target, address?: string): string {
+  const authority = formatAuthority(target.host, target.port);
+  return address === undefined || address === target.host ? authority : `${authority} (${address})`;
+}
+
+function matchesName({ hosts }: Rule, { host, family }: Target): boolean {
+  return 'pattern' in hosts && (hosts.any || (family === 0 && hosts.pattern.test(host)));
+}
+
+/** The special purpose of an address, unless one of the ranges opens it. */
+function unopenedPurpose(view: View, ranges: readonly AddressRange[]): SpecialPurpose | undefined {
+  const purpose = specialPurpose(view);
+  if (purpose === undefined) return undefined;
+  return ranges.some((range) => inRange(view, range) && liesIn(range, purpose.range)) ? undefined : purpose;
+}
+
+function rangesOf(rules: readonly Rule[]): readonly AddressRange[] {
+  return rules.flatMap(({ hosts }) => ('network' in hosts ? [hosts] : []));
+}
+
+function holdsOne(range: AddressRange, views: readonly View[]): boolean {
+  return views.some((view) => inRange(view, range));
+}
+
+function hasPort(ranges: readonly PortRange[], port: number): boolean {
+  return ranges.some((range) => range.from <= port && port <= range.to);
+}
+
+function parseHosts(text: string): HostPattern | AddressRange | { readonly problem: string } {
+  const bracketed = /^\[([^\]]*)\](\/[0-9]+)?$/.exec(text);
+  if (bracketed !== null) {
+    const literal = bracketed[1] ?? '';
+    const parsed = parseIpv6(literal);
+    if ('problem' in parsed) return parsed;
+    if (parsed.family === 4) return { problem: `${text} is an IPv4 address: write ${parsed.host}` };
+    return parseRange(`${literal}${bracketed[2] ?? ''}`) ?? { problem: noRange(text) };
+  }
+  if (/^[0-9.]+(\/[0-9]*)?$/.test(text)) return parseRange(text) ?? { problem: noRange(text) };
+  if (text === '') return { problem: 'it has no host; * stands for any' };
+  if (/^[0-9.*]*[0-9][0-9.*]*$/.test(text)) return { problem: noRange(text) };
+  // A wildcard stands where letters may, so the name must be valid with letters in its place.
+  const name = text.replace(/^\*\./, 'any.').replaceAll('*', 'a');
+  const parsed = parseHost(name);
+  if ('problem' in parsed)
+    return { problem: 'its host is neither a name (* allowed), nor an address, nor a range' };
+  return { pattern: hostPattern(text.toLowerCase().replace(/\.$/, '')), any: text === '*' };
+}
+
+function noRange(text: string): string {
+  return `${text} is not an address range: write NETWORK/PREFIX with no host bits set, such as 10.0.0.0/8`;
+}
+
+function hostPattern(text: string): RegExp {
+  const [lead, rest] = text.startsWith('*.') ? ['(?:[^.]+\\.)+', text.slice(2)] : ['', text];
+  const body = rest.split('*').map((part) => part.replaceAll('.', '\\.'));
+  return new RegExp(`^${lead}${body.join('[^.]*')}$`);
+}
+
+function parsePorts(text: string): readonly PortRange[] | { readonly problem: string } {
+  if (text === '*') return [{ from: 1, to: 65535 }];
+  const ranges: PortRange[] = [];
+  for (const part of text.split(',')) {
+    const [first = '', last = first, ...more] = part.split('-');
+    const from = parsePort(first);
+    const to = parsePort(last);
+    if (typeof from !== 'number' || typeof to !== 'number' || more.length > 0 || from > to) {
+      return { problem: `its ports ${JSON.stringify(text)} are not like 443, 443,6443, 30000-32767 or *` };
+    }
+    ranges.push({ from, to });
+  }
+  return ranges;
+}
