@@ -1,0 +1,132 @@
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type DialTimings, type Reason, TunnelError } from '../reasons.js';
+import { formatAuthority, type Target } from '../target.js';
+import { raceAddresses } from './race.js';
+import { resolveName } from './resolve.js';
+
+/** The deadlines of a dial, in milliseconds. */
+export interface DialOptions {
+  /** For DNS, all queries of a name together. */
+  readonly dnsTimeoutMs: number;
+  /** For one address. */
+  readonly connectTimeoutMs: number;
+  /** For everything, retries included. */
+  readonly dialTimeoutMs: number;
+  /** How long to go on trying after the first failure; 0: one try. */
+  readonly dialRetryMs: number;
+  /** Idle time before TCP keepalive probes; 0: none. */
+  readonly keepaliveMs: number;
+}
+
+/** A connection to what was asked for. */
+export interface Upstream {
+  /** Half-open capable, with an `error` listener; whoever receives it closes it. */
+  readonly socket: Socket;
+  /** `ip:port` as dialled. */
+  readonly address: string;
+  readonly timings: DialTimings;
+}
+
+/** What a later try may change. */
+const RETRIABLE: ReadonlySet<Reason> = new Set<Reason>([
+  'dns_error',
+  'dns_timeout',
+  'connection_refused',
+  'connection_terminated',
+  'connection_timeout',
+  'destination_ip_unroutable',
+]);
+
+const RETRY_DELAYS_MS = [100, 250, 500, 1000] as const;
+
+/**
+ * Resolves the target once a try, keeps the addresses that `judge` lets pass, and races those. What is dialled is what was judged:
+ * no name is resolved a second time.
+ *
+ * @param signal the client is gone or the server drains: everything under way is closed, and the signal's reason thrown
+ * @throws TunnelError the refusal of `judge` where it lets no address pass, otherwise the failure of the last try
+ */
+export async function dial(
+  target: Target,
+  { judge, ...options }: DialOptions & { readonly judge: (address: string) => TunnelError | undefined },
+  signal: AbortSignal,
+): Promise<Upstream> {
+  const startedMs = performance.now();
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(signal.reason);
+  signal.addEventListener('abort', onAbort);
+  const timer = setTimeout(() => stop.abort(tooLate(target, options.dialTimeoutMs)), options.dialTimeoutMs);
+  let failure: unknown;
+  try {
+    signal.throwIfAborted();
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await dialOnce(target, { judge, ...options }, stop.signal);
+      } catch (error) {
+        // The deadline cuts the last try short; how the one before it failed tells more.
+        if (stop.signal.aborted) throw failure ?? error;
+        if (!(error instanceof TunnelError) || !RETRIABLE.has(error.reason)) throw error;
+        failure = error;
+      }
+      if (performance.now() - startedMs >= options.dialRetryMs) throw failure;
+      const delayMs = RETRY_DELAYS_MS[tries] ?? RETRY_DELAYS_MS.at(-1);
+      await sleep(delayMs, undefined, { signal: stop.signal }).catch(() => {});
+      if (stop.signal.aborted) throw failure;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function tooLate(target: Target, dialTimeoutMs: number): TunnelError {
+  return new TunnelError('connection_timeout', {
+    detail: `${formatAuthority(target.host, target.port)} was not reached within ${dialTimeoutMs / 1000} s`,
+    remedy: 'check DNS, and firewalls on the way, or raise --dial-timeout',
+  });
+}
+
+async function dialOnce(
+  target: Target,
+  { judge, ...options }: DialOptions & { readonly judge: (address: string) => TunnelError | undefined },
+  signal: AbortSignal,
+): Promise<Upstream> {
+  const startedMs = performance.now();
+  let dnsMs: number | undefined;
+  let connectingMs: number | undefined;
+  const timings = (): DialTimings => ({
+    ...(dnsMs === undefined ? {} : { dnsMs }),
+    ...(connectingMs === undefined ? {} : { connectMs: performance.now() - connectingMs }),
+  });
+  try {
+    const resolved = target.family === 0 ? await resolveName(target.host, options, signal) : [target.host];
+    if (target.family === 0) dnsMs = performance.now() - startedMs;
+    const judged = resolved.map((address) => ({ address, refusal: judge(address) }));
+    const permitted = judged.filter(({ refusal }) => refusal === undefined).map(({ address }) => address);
+    const refusal = judged[0]?.refusal;
+    if (permitted.length === 0 && refusal !== undefined) throw refusal;
+    connectingMs = performance.now();
+    const connected = await raceAddresses(permitted, { ...options, port: target.port }, signal);
+    return {
+      socket: connected.socket,
+      address: formatAuthority(connected.address, target.port),
+      timings: timings(),
+    };
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    if (dnsMs !== undefined || target.family !== 0) throw error.withTimings(timings());
+    dnsMs = performance.now() - startedMs;
+    if (error.reason !== 'connection_timeout') throw error.withTimings(timings());
+    // The deadline of the dial came before any address was known.
+    throw new TunnelError('dns_timeout', {
+      detail: error.message,
+      remedy: error.remedy,
+      timings: timings(),
+      cause: error,
+    });
+  }
+}
