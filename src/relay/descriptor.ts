@@ -1,0 +1,50 @@
+import { readSync } from 'node:fs';
+import type { Socket } from 'node:net';
+
+/**
+ * The file descriptor of a TCP connection: `_handle.fd`, which Node does not document and has had since version 8.
+ *
+ * @returns undefined where there is none, or none that carries the peer's bytes as they are: closed sockets, TLS,
+ *   platforms without descriptors
+ */
+export function descriptorOf(socket: Socket): number | undefined {
+  if ('encrypted' in socket) return undefined;
+  const handle: unknown = Reflect.get(socket, '_handle');
+  const descriptor: unknown =
+    typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined;
+  return typeof descriptor === 'number' && descriptor >= 0 ? descriptor : undefined;
+}
+
+/** What was left in the kernel of a connection that Node has stopped reading. */
+export interface Leftover {
+  readonly chunks: readonly Buffer[];
+  /** How the connection failed behind them; undefined: it did not, as far as anybody can tell. */
+  readonly error?: NodeJS.ErrnoException;
+}
+
+const CHUNK_BYTES = 64 * 1024;
+/** The kernel's receive buffer is far smaller; this ends the reading of a peer that sends as fast as it is read. */
+const MAX_CHUNKS = 1024;
+
+/**
+ * Reads what the kernel still has of a connection, and how it ended. Node tells neither in two cases: libuv reports an end
+ * of file where bytes and the reset behind them arrive together (`uv__stream_io`, POLLHUP), and a write that fails closes
+ * the socket with all that was not read yet. Only for sockets that Node will not read any more.
+ */
+export function readLeftover(socket: Socket): Leftover {
+  const descriptor = descriptorOf(socket);
+  const chunks: Buffer[] = [];
+  if (descriptor === undefined) return { chunks };
+  try {
+    while (chunks.length < MAX_CHUNKS) {
+      const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+      const bytes = readSync(descriptor, chunk);
+      if (bytes === 0) break;
+      chunks.push(chunk.subarray(0, bytes));
+    }
+  } catch (error) {
+    const failure = error as NodeJS.ErrnoException; // What node:fs throws for descriptors and buffers that are as they should be.
+    if (failure.code !== 'EAGAIN') return { chunks, error: failure };
+  }
+  return { chunks };
+}

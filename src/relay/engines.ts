@@ -1,0 +1,39 @@
+import type { EngineName, RelayEngine } from './relay.js';
+import { streamEngine } from './stream.js';
+
+/** An engine, or the reason why this machine does not have it. */
+export type EngineState =
+  | { readonly engine: RelayEngine; readonly absent?: never }
+  | { readonly engine?: never; readonly absent: string };
+
+/** Every engine that spliceway knows, best first. Tests and benchmarks iterate over it. */
+export const ENGINES = {
+  splice: (): EngineState => ({ absent: 'this version has no native core' }),
+  stream: (): EngineState => ({ engine: streamEngine }),
+} as const satisfies Record<EngineName, () => EngineState>;
+
+/** What `--relay` takes. */
+export type EngineChoice = EngineName | 'auto';
+
+/** The engine that runs, and why each better one does not. */
+export interface PickedRelay {
+  readonly engine: RelayEngine;
+  /** Engines that would have been preferred, each with its reason for being absent. Said at start and in the metrics. */
+  readonly absent: readonly { readonly name: EngineName; readonly why: string }[];
+}
+
+/**
+ * Picks the best engine there is, or the one asked for.
+ *
+ * @throws Error with the reason, where the one asked for is absent: asking by name is no wish
+ */
+export function pickRelay(choice: EngineChoice): PickedRelay {
+  const absent: { name: EngineName; why: string }[] = [];
+  for (const [name, load] of Object.entries(ENGINES) as [EngineName, () => EngineState][]) {
+    if (choice !== 'auto' && choice !== name) continue;
+    const state = load();
+    if (state.engine !== undefined) return { engine: state.engine, absent };
+    absent.push({ name, why: state.absent });
+  }
+  throw new Error(`the relay engine ${choice} is absent: ${absent.map(({ why }) => why).join('; ')}`);
+}

@@ -1,0 +1,80 @@
+import type { Socket } from 'node:net';
+
+/**
+ * The relay's contract, which every engine keeps and `test/relay-*.test.ts` holds every engine to:
+ *
+ * 1. Bytes read ahead of the relay are delivered first; then every byte in order, none added, none held back.
+ * 2. End of file on one side shuts down the other side's write half, after the bytes before it, and nothing more:
+ *    the other direction goes on.
+ * 3. A reset on one side resets the other, after the bytes already read have been delivered.
+ * 4. A reader that stalls stops the sender: memory stays bounded.
+ * 5. What the relay itself ends (idle, half-close, abort) it resets on both sides: an end of file is never made up.
+ * 6. The counters of {@link Traffic} are live and never decrease.
+ * 7. The end is reported exactly once, with its cause, when both sockets are closed. The promise never rejects.
+ */
+export interface RelayEngine {
+  readonly name: EngineName;
+  /**
+   * Relays until both halves are done. The relay owns both sockets from here on and closes them.
+   *
+   * @param signal aborts the tunnel: cause `aborted`
+   */
+  relay(tunnel: RelayTunnel, options: RelayOptions, signal: AbortSignal): Promise<RelayEnd>;
+}
+
+/** The engines, best first. */
+export type EngineName = 'splice' | 'stream';
+
+/** Two connected sockets, half-open capable, and what was already read from the client. */
+export interface RelayTunnel {
+  readonly client: Socket;
+  readonly upstream: Socket;
+  /** Bytes that came behind the CONNECT head; they reach the upstream first and count as traffic. */
+  readonly early: Buffer;
+  /** Where the engine counts, from the first byte on. */
+  readonly traffic: Traffic;
+}
+
+/** How long a tunnel may be silent, in milliseconds; 0: for ever. */
+export interface RelayOptions {
+  /** Without a byte in either direction. */
+  readonly idleTimeoutMs: number;
+  /** Without a byte in the direction that is left, once the other has ended. */
+  readonly halfCloseTimeoutMs: number;
+}
+
+/** Bytes relayed so far. */
+export interface Traffic {
+  /** Client to upstream. */
+  bytesUp: number;
+  /** Upstream to client. */
+  bytesDown: number;
+  /** When the first byte of the upstream was read, in milliseconds of `performance.now`. */
+  firstByteAtMs: number | undefined;
+}
+
+/** The causes of a tunnel's end; `client_fin` and `upstream_fin` name the side whose end of file came first. */
+export const RELAY_CAUSES = [
+  'client_fin',
+  'upstream_fin',
+  'client_reset',
+  'upstream_reset',
+  'client_timeout',
+  'upstream_timeout',
+  'idle_timeout',
+  'half_close_timeout',
+  'aborted',
+] as const;
+
+/** How a tunnel ended. */
+export type RelayCause = (typeof RELAY_CAUSES)[number];
+
+/** The one report of a tunnel's end. */
+export interface RelayEnd {
+  readonly cause: RelayCause;
+}
+
+/** Traffic of a tunnel that has not begun. */
+export function noTraffic(): Traffic {
+  return { bytesUp: 0, bytesDown: 0, firstByteAtMs: undefined };
+}
