@@ -1,0 +1,181 @@
+import { once } from 'node:events';
+import { constants, fstatSync, openSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isatty } from 'node:tty';
+import { type Logger, pino, stdTimeFunctions } from 'pino';
+import { prettyFactory } from 'pino-pretty';
+import { printable, REASONS, type Reason } from '../reasons.js';
+import { formatAuthority } from '../target.js';
+import { isProbe, type TunnelRecord } from './tunnel-record.js';
+
+/** What `--log-level` takes, from the most to the least that is said. */
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+/** A {@link LOG_LEVELS} member. */
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** How the log is written. */
+export interface LogOptions {
+  readonly logLevel: LogLevel;
+  /** `pretty` for people; `json` for programs: one object a line. */
+  readonly logFormat: 'json' | 'pretty';
+  /** Called for every record that is lost because nobody reads the log. */
+  readonly onDropped: () => void;
+}
+
+/** The log, and a way to have it written out before the process ends. */
+export interface Log {
+  readonly logger: Logger;
+  /** Waits until everything is written, but no longer than {@link CLOSE_TIMEOUT_MS}; nothing may be logged afterwards. */
+  close(): Promise<void>;
+}
+
+/** Log lines held back at most while standard error is stalled, in bytes; beyond that they are dropped, not tunnels. */
+const MAX_HELD_BYTES = 16 * 1024 * 1024;
+
+const CLOSE_TIMEOUT_MS = 1000;
+
+/** A log on standard error. Who reads it, or does not, never holds up the process. */
+export function createLog({ logLevel, logFormat, onDropped }: LogOptions): Log {
+  const stderr = openStandardError(onDropped);
+  const pretty = prettyFactory({
+    singleLine: true,
+    translateTime: 'SYS:HH:MM:ss.l',
+    colorize: process.stderr.isTTY,
+  });
+  const logger = pino(
+    {
+      level: logLevel,
+      base: null,
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: { level: (label: string) => ({ level: label }) },
+    },
+    logFormat === 'json' ? stderr : { write: (line: string) => stderr.write(pretty(line)) },
+  );
+  return {
+    logger,
+    async close() {
+      await Promise.race([stderr.written(), sleep(CLOSE_TIMEOUT_MS)]);
+    },
+  };
+}
+
+interface StandardError {
+  write(text: string): void;
+  /** Resolves when everything is written. */
+  written(): Promise<unknown>;
+}
+
+/** Each kind of file needs its own way of not waiting for whoever reads it. */
+function openStandardError(onDropped: () => void): StandardError {
+  const { stderr } = process;
+  const kind = fstatSync(2);
+  if (kind.isFIFO() || kind.isSocket()) {
+    // libuv polls these, so that neither the event loop nor a thread ever waits in write(2).
+    stderr.on('error', () => {});
+    return {
+      write(text) {
+        if (stderr.writableLength > MAX_HELD_BYTES) onDropped();
+        else stderr.write(text);
+      },
+      written: () => new Promise((resolve) => stderr.write('', resolve)),
+    };
+  }
+  const dest = isatty(2) ? reopenTerminal() : 2;
+  const destination = pino.destination({ dest, sync: false, maxLength: MAX_HELD_BYTES });
+  // A full disk: what is held back is written when there is room again.
+  destination.on('error', () => {});
+  destination.on('drop', onDropped);
+  return {
+    write: (text) => destination.write(text),
+    written() {
+      destination.end();
+      return once(destination, 'close');
+    },
+  };
+}
+
+/** A descriptor of our own that does not block: Ctrl-S stalls a terminal, and would stall a thread that nothing can end. */
+function reopenTerminal(): number {
+  try {
+    return openSync('/dev/fd/2', constants.O_WRONLY | constants.O_NOCTTY | constants.O_NONBLOCK);
+  } catch {
+    return 2; // A terminal of another user, as after su(1).
+  }
+}
+
+/** The first record of a request: what was decided. */
+export function logDecision(logger: Logger, record: TunnelRecord): void {
+  const { refusal } = record;
+  const decided = {
+    event: 'decision',
+    ...who(record),
+    decision: refusal === undefined ? 'allowed' : 'refused',
+    ...(record.rule === undefined ? {} : { rule: record.rule }),
+    ...(record.userAgent === undefined ? {} : { userAgent: printable(record.userAgent) }),
+    ...refused(record),
+  };
+  if (refusal === undefined) logger.info(decided, 'allowed');
+  else logger[levelOf(refusal.reason)](decided, `refused: ${refusal.message}`);
+}
+
+/** The second record of a request that the policy allowed: how it ended. */
+export function logClose(logger: Logger, record: TunnelRecord): void {
+  const { relayed, refusal, timings } = record;
+  const known = {
+    event: 'close',
+    ...who(record),
+    ...(record.address === undefined ? {} : { address: record.address }),
+    ...(timings?.dnsMs === undefined ? {} : { dnsMs: rounded(timings.dnsMs) }),
+    ...(timings?.connectMs === undefined ? {} : { connectMs: rounded(timings.connectMs) }),
+  };
+  if (relayed?.ended === undefined) {
+    const reason = refusal?.reason ?? 'proxy_internal_error';
+    logger[levelOf(reason)](
+      { ...known, ...refused(record) },
+      `failed: ${refusal?.message ?? 'no end was reported'}`,
+    );
+    return;
+  }
+  const { bytes, openedMs, ended, engine } = relayed;
+  const probe = isProbe(relayed);
+  const [endedBy = 'proxy'] = /^(?:client|upstream)(?=_)/.exec(ended.cause) ?? [];
+  logger.info(
+    {
+      ...known,
+      engine,
+      bytesUp: bytes.bytesUp,
+      bytesDown: bytes.bytesDown,
+      durationMs: rounded(ended.atMs - openedMs),
+      ...(bytes.firstByteAtMs === undefined ? {} : { firstByteMs: rounded(bytes.firstByteAtMs - openedMs) }),
+      endedBy,
+      cause: ended.cause,
+      ...(probe ? { probe } : {}),
+    },
+    probe ? 'probe' : 'closed',
+  );
+}
+
+function who(record: TunnelRecord): object {
+  const { tunnelId, client, user, target } = record;
+  return {
+    tunnel: tunnelId,
+    client,
+    ...(user === undefined ? {} : { user }),
+    ...(target === undefined ? {} : { target: formatAuthority(target.host, target.port) }),
+  };
+}
+
+function refused({ refusal }: TunnelRecord): object {
+  return refusal === undefined ? {} : { reason: refusal.reason, code: refusal.status };
+}
+
+/** A refusal is the client's business, a failure the operator's. */
+function levelOf(reason: Reason): 'info' | 'warn' | 'error' {
+  if (reason === 'proxy_internal_error') return 'error';
+  return ['upstream', 'proxy'].includes(REASONS[reason].fault) ? 'warn' : 'info';
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}

@@ -1,0 +1,241 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { REASON_TOKENS, REASONS } from '../reasons.js';
+import { isProbe, type LiveBytes, type TunnelRecord } from './tunnel-record.js';
+
+const LATENCY_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const DURATION_BUCKETS = [0.1, 1, 10, 60, 600, 3600, 14_400, 43_200, 86_400, 604_800];
+
+/** Every metric of spliceway's own. Label sets are closed: no host, no client, nothing that a client can make up. */
+export const METRICS = {
+  spliceway_build_info: row('gauge', 'Always 1; the labels tell what runs.', ['version', 'node_version']),
+  spliceway_relay_engine_info: row(
+    'gauge',
+    'Relay engines: state is active or absent; why says why it is absent.',
+    ['engine', 'state', 'why'],
+  ),
+  spliceway_draining: row('gauge', '1 while the process drains, otherwise 0.', []),
+  spliceway_connections_total: row('counter', 'TCP connections accepted.', []),
+  spliceway_connections_dropped_total: row(
+    'counter',
+    'TCP connections closed without a reply: silent ones sent nothing, incomplete ones no whole request, limit ones were too many.',
+    ['why'],
+  ),
+  spliceway_requests_total: row(
+    'counter',
+    'Requests answered, by HTTP status code and reason; reason is established for tunnels.',
+    ['code', 'reason'],
+  ),
+  spliceway_tunnels_total: row('counter', 'Tunnels opened.', ['engine']),
+  spliceway_tunnels_active: row('gauge', 'Tunnels open now.', ['engine']),
+  spliceway_tunnel_bytes_total: row(
+    'counter',
+    'Bytes relayed, those of open tunnels included; up is client to upstream.',
+    ['direction', 'engine'],
+  ),
+  spliceway_tunnel_closes_total: row('counter', 'Tunnels ended, by cause.', ['cause']),
+  spliceway_tunnel_probes_total: row(
+    'counter',
+    'Tunnels that were only a TLS handshake, such as those of nc -z through stunnel.',
+    [],
+  ),
+  spliceway_tunnel_duration_seconds: row(
+    'histogram',
+    'How long tunnels lasted, probes left out.',
+    [],
+    DURATION_BUCKETS,
+  ),
+  spliceway_tunnel_first_byte_seconds: row(
+    'histogram',
+    'From the open tunnel to the first byte of the upstream.',
+    [],
+    LATENCY_BUCKETS,
+  ),
+  spliceway_dial_duration_seconds: row(
+    'histogram',
+    'Connecting to the upstream, DNS left out.',
+    [],
+    LATENCY_BUCKETS,
+  ),
+  spliceway_dial_failures_total: row('counter', 'Dials that failed, by reason.', ['reason']),
+  spliceway_dns_duration_seconds: row('histogram', 'Resolving the name of the target.', [], LATENCY_BUCKETS),
+  spliceway_dns_failures_total: row('counter', 'Names that did not resolve, by reason.', ['reason']),
+  spliceway_authentication_failures_total: row(
+    'counter',
+    'Requests without acceptable credentials, by reason.',
+    ['reason'],
+  ),
+  spliceway_policy_refusals_total: row('counter', 'Requests that the policy refused, by reason.', ['reason']),
+  spliceway_log_records_dropped_total: row(
+    'counter',
+    'Log records lost because nobody reads standard error, or its disk is full.',
+    [],
+  ),
+  spliceway_uncaught_errors_total: row(
+    'counter',
+    'Errors that nothing caught; each is a bug worth reporting.',
+    [],
+  ),
+} as const satisfies Record<string, MetricRow>;
+
+/** The name of a {@link METRICS} row. */
+export type MetricName = keyof typeof METRICS;
+
+/** One metric as it is declared. */
+export interface MetricRow {
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly labels: readonly string[];
+  readonly buckets?: readonly number[];
+}
+
+/** Counts what happens. */
+export interface Metrics {
+  /** The text of `/metrics`. */
+  render(): Promise<string>;
+  readonly contentType: string;
+  connectionAccepted(): void;
+  connectionDropped(why: 'silent' | 'incomplete' | 'limit'): void;
+  logRecordDropped(): void;
+  uncaughtError(): void;
+  /** Sets the `draining` gauge. */
+  draining(): void;
+  /** A tunnel is open: its request is answered, and its bytes count from now on. */
+  tunnelOpened(engine: string, bytes: LiveBytes): void;
+  /** Accounts a request at its end. To be called exactly once for each. */
+  account(record: TunnelRecord): void;
+}
+
+/** What only the running server knows. */
+export interface MetricsOptions {
+  readonly version: string;
+  readonly engine: string;
+  readonly absentEngines: readonly { readonly name: string; readonly why: string }[];
+  /** Every cause that a tunnel can end with. */
+  readonly causes: readonly string[];
+}
+
+/** A registry with the rows of {@link METRICS} and the default process and Node.js metrics. */
+export function createMetrics(options: MetricsOptions): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const live = new Map<LiveBytes, string>();
+  const ended: Record<string, { up: number; down: number }> = { [options.engine]: { up: 0, down: 0 } };
+
+  const counter = (name: MetricName, collect?: (this: Counter) => void) =>
+    new Counter({
+      ...declaration(name),
+      registers: [registry],
+      ...(collect === undefined ? {} : { collect }),
+    });
+  const gauge = (name: MetricName) => new Gauge({ ...declaration(name), registers: [registry] });
+  const histogram = (name: MetricName) =>
+    new Histogram({
+      ...declaration(name),
+      buckets: [...((METRICS[name] as MetricRow).buckets ?? [])],
+      registers: [registry],
+    });
+
+  gauge('spliceway_build_info').set({ version: options.version, node_version: process.version }, 1);
+  const engines = gauge('spliceway_relay_engine_info');
+  engines.set({ engine: options.engine, state: 'active', why: '' }, 1);
+  for (const { name, why } of options.absentEngines) engines.set({ engine: name, state: 'absent', why }, 1);
+  const draining = gauge('spliceway_draining');
+  draining.set(0);
+  const connections = counter('spliceway_connections_total');
+  const dropped = counter('spliceway_connections_dropped_total');
+  const requests = counter('spliceway_requests_total');
+  const tunnels = counter('spliceway_tunnels_total');
+  const active = gauge('spliceway_tunnels_active');
+  const closes = counter('spliceway_tunnel_closes_total');
+  const probes = counter('spliceway_tunnel_probes_total');
+  const duration = histogram('spliceway_tunnel_duration_seconds');
+  const firstByte = histogram('spliceway_tunnel_first_byte_seconds');
+  const dialDuration = histogram('spliceway_dial_duration_seconds');
+  const dialFailures = counter('spliceway_dial_failures_total');
+  const dnsDuration = histogram('spliceway_dns_duration_seconds');
+  const dnsFailures = counter('spliceway_dns_failures_total');
+  const authenticationFailures = counter('spliceway_authentication_failures_total');
+  const policyRefusals = counter('spliceway_policy_refusals_total');
+  const recordsDropped = counter('spliceway_log_records_dropped_total');
+  const uncaught = counter('spliceway_uncaught_errors_total');
+  counter('spliceway_tunnel_bytes_total', function collect() {
+    this.reset();
+    for (const [engine, { up, down }] of Object.entries(ended)) {
+      this.inc({ direction: 'up', engine }, up);
+      this.inc({ direction: 'down', engine }, down);
+    }
+    for (const [{ bytesUp, bytesDown }, engine] of live) {
+      this.inc({ direction: 'up', engine }, bytesUp);
+      this.inc({ direction: 'down', engine }, bytesDown);
+    }
+  });
+
+  // A series that exists from the start lets rate() and alerts see the first event.
+  tunnels.inc({ engine: options.engine }, 0);
+  active.set({ engine: options.engine }, 0);
+  for (const cause of options.causes) closes.inc({ cause }, 0);
+  for (const why of ['silent', 'incomplete', 'limit']) dropped.inc({ why }, 0);
+  requests.inc({ code: 200, reason: 'established' }, 0);
+  for (const reason of REASON_TOKENS) {
+    requests.inc({ code: REASONS[reason].status, reason }, 0);
+    counterOf(reason)?.inc({ reason }, 0);
+  }
+
+  /** The counter that a refusal goes to besides that of all requests. */
+  function counterOf(reason: string): Counter | undefined {
+    if (reason.startsWith('dns_')) return dnsFailures;
+    if (reason.startsWith('credentials_')) return authenticationFailures;
+    const fault = REASONS[reason as keyof typeof REASONS]?.fault;
+    if (fault === 'policy') return policyRefusals;
+    return fault === 'upstream' || reason === 'resources_exhausted' ? dialFailures : undefined;
+  }
+
+  return {
+    render: () => registry.metrics(),
+    contentType: registry.contentType,
+    connectionAccepted: () => connections.inc(),
+    connectionDropped: (why) => dropped.inc({ why }),
+    logRecordDropped: () => recordsDropped.inc(),
+    uncaughtError: () => uncaught.inc(),
+    draining: () => draining.set(1),
+    tunnelOpened(engine, bytes) {
+      live.set(bytes, engine);
+      requests.inc({ code: 200, reason: 'established' });
+      tunnels.inc({ engine });
+      active.inc({ engine });
+    },
+    account({ refusal, relayed, timings }) {
+      if (timings?.dnsMs !== undefined) dnsDuration.observe(timings.dnsMs / 1000);
+      if (timings?.connectMs !== undefined) dialDuration.observe(timings.connectMs / 1000);
+      if (relayed === undefined) {
+        const { reason, status } = refusal ?? { reason: 'proxy_internal_error', status: 500 };
+        requests.inc({ code: status, reason });
+        counterOf(reason)?.inc({ reason });
+        return;
+      }
+      const { engine, bytes, openedMs } = relayed;
+      live.delete(bytes);
+      const before = ended[engine] ?? { up: 0, down: 0 };
+      ended[engine] = { up: before.up + bytes.bytesUp, down: before.down + bytes.bytesDown };
+      active.dec({ engine });
+      closes.inc({ cause: relayed.ended?.cause ?? 'aborted' });
+      if (bytes.firstByteAtMs !== undefined) firstByte.observe((bytes.firstByteAtMs - openedMs) / 1000);
+      if (isProbe(relayed)) probes.inc();
+      else duration.observe(((relayed.ended?.atMs ?? openedMs) - openedMs) / 1000);
+    },
+  };
+}
+
+function row(
+  type: MetricRow['type'],
+  help: string,
+  labels: readonly string[],
+  buckets?: readonly number[],
+): MetricRow {
+  return { type, help, labels, ...(buckets === undefined ? {} : { buckets }) };
+}
+
+function declaration(name: MetricName): { name: string; help: string; labelNames: string[] } {
+  const { help, labels } = METRICS[name];
+  return { name, help, labelNames: [...labels] };
+}

@@ -1,0 +1,57 @@
+import type { DialTimings, TunnelError } from '../reasons.js';
+import type { Target } from '../target.js';
+
+/** What is known of one request and its tunnel; it fills up on the way and is accounted exactly once, at the end. */
+export interface TunnelRecord {
+  readonly tunnelId: string;
+  /** `ip:port` of the client. */
+  readonly client: string;
+  /** The IP address in it. */
+  readonly clientAddress: string;
+  user?: string | undefined;
+  target?: Target;
+  userAgent?: string | undefined;
+  /** The allow rule that matched, as written. */
+  rule?: string | undefined;
+  /** Set once the policy has said yes. */
+  allowed?: boolean;
+  /** `ip:port` dialled. */
+  address?: string;
+  timings?: DialTimings;
+  /** Set when there is no tunnel. */
+  refusal?: TunnelError;
+  /** Set when there was one. */
+  relayed?: RelayedTunnel;
+}
+
+/** The tunnel part of a record. */
+export interface RelayedTunnel {
+  readonly engine: string;
+  readonly bytes: LiveBytes;
+  readonly openedMs: number;
+  /** When it ended, in milliseconds of `performance.now`, and how. */
+  ended?: { readonly atMs: number; readonly cause: string };
+}
+
+/** Counters that an engine moves while the tunnel runs. */
+export interface LiveBytes {
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  /** In milliseconds of `performance.now`. */
+  readonly firstByteAtMs: number | undefined;
+}
+
+/** A probe sends no more than a TLS handshake, in bytes; MTC's certificate and a session ticket fit. */
+const PROBE_MAX_BYTES_UP = 1024;
+/** A probe does not last, in milliseconds. */
+const PROBE_MAX_MS = 5000;
+
+/**
+ * Whether a tunnel was a phantom: MTC runs `nc -z` against stunnel before every attempt, which makes a CONNECT, a TLS handshake
+ * and a close, and no payload. Told by size and duration alone, since nobody looks into a tunnel.
+ */
+export function isProbe(relayed: RelayedTunnel): boolean {
+  const { ended, bytes, openedMs } = relayed;
+  if (ended === undefined || !ended.cause.startsWith('client_')) return false;
+  return bytes.bytesUp <= PROBE_MAX_BYTES_UP && ended.atMs - openedMs <= PROBE_MAX_MS;
+}

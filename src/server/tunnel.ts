@@ -1,0 +1,146 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import type { Authenticator } from '../access/credentials.js';
+import type { TunnelSlots } from '../access/limits.js';
+import type { Policy } from '../access/policy.js';
+import { readConnect } from '../handshake/connect.js';
+import { replyEstablished, replyRefused } from '../handshake/reply.js';
+import { logClose, logDecision } from '../observe/log.js';
+import type { Metrics } from '../observe/metrics.js';
+import type { TunnelRecord } from '../observe/tunnel-record.js';
+import { TunnelError } from '../reasons.js';
+import { noTraffic, type RelayEngine, type RelayOptions } from '../relay/relay.js';
+import { formatAuthority } from '../target.js';
+import { type DialOptions, dial } from '../upstream/dial.js';
+
+/** What every tunnel of a server shares. */
+export interface TunnelStages {
+  readonly authenticator: Authenticator;
+  readonly policy: Policy;
+  readonly slots: TunnelSlots;
+  readonly dialOptions: DialOptions;
+  readonly engine: RelayEngine;
+  readonly relayOptions: RelayOptions;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  /** Deadline of the lingering close after a refusal, in milliseconds. */
+  readonly lingerMs: number;
+}
+
+/** A CONNECT request as Node's parser hands it over. */
+export interface ConnectEvent {
+  readonly message: IncomingMessage;
+  /** With an `error` listener. The tunnel owns and closes it from here on. */
+  readonly client: Socket;
+  /** What came behind the head already. */
+  readonly early: Buffer;
+}
+
+/**
+ * One request from its head to its accounting: the six stages, in order. Never rejects.
+ *
+ * @param stop aborts whatever stage is under way: the listener when the drain has expired, this function when the client leaves
+ */
+export async function serveTunnel(
+  { message, client, early }: ConnectEvent,
+  stages: TunnelStages,
+  stop: AbortController,
+): Promise<void> {
+  const { logger, metrics, lingerMs } = stages;
+  const record = newRecord(client);
+  const { tunnelId } = record;
+  const unwatch = watchClient(client, early, stop);
+  let release = () => {};
+  try {
+    const request = readConnect(message);
+    record.target = request.target;
+    record.userAgent = request.userAgent;
+    const identity = stages.authenticator.authenticate(request.credentials);
+    record.user = identity.user;
+    const decision = stages.policy.decide(request.target);
+    record.rule = decision.rule?.text;
+    release = stages.slots.take(identity.user, record.clientAddress);
+    record.allowed = true;
+    logDecision(logger, record);
+
+    const upstream = await dial(
+      request.target,
+      { ...stages.dialOptions, judge: decision.judge },
+      stop.signal,
+    );
+    record.address = upstream.address;
+    record.timings = upstream.timings;
+    unwatch();
+
+    const traffic = noTraffic();
+    const { name: engine } = stages.engine;
+    record.relayed = { engine, bytes: traffic, openedMs: performance.now() };
+    metrics.tunnelOpened(engine, traffic);
+    replyEstablished(client, tunnelId);
+    const end = await stages.engine.relay(
+      { client, upstream: upstream.socket, early, traffic },
+      stages.relayOptions,
+      stop.signal,
+    );
+    record.relayed.ended = { atMs: performance.now(), cause: end.cause };
+  } catch (error) {
+    const refusal = asRefusal(error, logger);
+    record.refusal = refusal;
+    record.timings = refusal.timings;
+    if (refusal.reason === 'client_gone') client.destroy();
+    else replyRefused(client, refusal, { tunnelId, lingerMs });
+  } finally {
+    unwatch();
+    release();
+    metrics.account(record);
+    if (record.allowed) logClose(logger, record);
+    else logDecision(logger, record);
+  }
+}
+
+/** Refuses what never became a CONNECT request, and accounts it like one that did. */
+export function refuse(
+  client: Socket,
+  refusal: TunnelError,
+  stages: Pick<TunnelStages, 'metrics' | 'logger' | 'lingerMs'>,
+): void {
+  const record: TunnelRecord = { ...newRecord(client), refusal };
+  replyRefused(client, refusal, { tunnelId: record.tunnelId, lingerMs: stages.lingerMs });
+  stages.metrics.account(record);
+  logDecision(stages.logger, record);
+}
+
+function newRecord(client: Socket): TunnelRecord {
+  const { remoteAddress = 'unknown', remotePort = 0 } = client;
+  // An IPv4 client of a dual-stack listener is shown, and limited, as what it is.
+  const address = remoteAddress.replace(/^::ffff:(?=[0-9.]+$)/, '');
+  return {
+    tunnelId: randomBytes(8).toString('hex'),
+    clientAddress: address,
+    client: formatAuthority(address, remotePort),
+  };
+}
+
+function asRefusal(error: unknown, logger: Logger): TunnelError {
+  if (error instanceof TunnelError) return error;
+  logger.error({ err: error }, 'a tunnel failed in a way that was not foreseen');
+  return new TunnelError('proxy_internal_error', { cause: error });
+}
+
+/**
+ * Notices a client that leaves while its upstream is dialled: by a reset, or by an end of file before it has sent a byte
+ * for the tunnel. An end of file behind early data is a half-close, and the tunnel is still wanted.
+ */
+function watchClient(client: Socket, early: Buffer, stop: AbortController): () => void {
+  const leave = () => stop.abort(new TunnelError('client_gone'));
+  // Reading an empty buffer is what makes a stream say that it has ended; a byte in it stays for the relay.
+  const look = () => {
+    if (client.readableLength === 0) client.read();
+  };
+  client.on('close', leave);
+  if (early.length === 0) client.on('end', leave).on('readable', look);
+  if (client.destroyed) leave();
+  return () => void client.off('close', leave).off('end', leave).off('readable', look);
+}
