@@ -1,0 +1,67 @@
+import { GROUPS, type OptionRow, variableOf } from './options.js';
+import { CONFIG_FLAG, OPTION_ROWS } from './sources.js';
+
+/** Width that the help is wrapped to, in characters. */
+const WIDTH = 100;
+const INDENT = 34;
+
+/** `spliceway serve --help`, from the table of options. */
+export function serveHelp(): string {
+  const rows = OPTION_ROWS.map(([, row]) => row);
+  const groups = GROUPS.map(
+    (group) =>
+      `${group}:\n${rows
+        .filter((row) => row.group === group)
+        .map(helpOf)
+        .join('')}`,
+  );
+  return `Usage: spliceway serve [OPTIONS]
+
+Without options: listens on 0.0.0.0:3128, invents credentials, allows every host at ports 443 and
+6443 but no special-purpose address, and prints what to paste.
+
+${helpLine(`${CONFIG_FLAG} FILE`, 'Read options from a YAML file, keyed like the flags without --.')}
+${groups.join('\n')}
+Every option is also a variable, ${variableOf('idle-timeout')} for --idle-timeout, and a key of the
+file. Flags win over variables, variables over the file. Several values of a variable stand on lines
+of their own (user) or between blanks. TIME is like 500ms, 30s, 5m, 1h30m, 2d.
+
+RULE is HOST_PATTERN[:PORTS]:
+  dvm-*.apps.target.example:443   names; * stands for letters of one label
+  *.corp.example:443,6443         every name below corp.example
+  10.0.0.0/8:30000-32767          addresses, also those that a name resolves to
+  [2001:db8::]/32:443             IPv6 in brackets
+  127.0.0.0/8:*                   only a rule that names addresses opens a special-purpose range
+Without :PORTS a rule means 443,6443.
+
+Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts.
+Exit code: 0 drained, 1 cut or failed, 64 wrong use.
+`;
+}
+
+function helpOf(row: OptionRow<unknown>): string {
+  const notes = [
+    ...(row.repeatable === undefined ? [] : ['repeatable']),
+    ...(row.default === undefined || row.placeholder === undefined ? [] : [`default ${row.default}`]),
+  ];
+  return helpLine(
+    `--${row.name}${row.placeholder === undefined ? '' : ` ${row.placeholder}`}`,
+    row.help,
+    notes.length === 0 ? undefined : `[${notes.join('; ')}]`,
+  );
+}
+
+/** A flag, what it does, and a note that stays in one piece; wrapped. */
+function helpLine(flag: string, help: string, note?: string): string {
+  const lines: string[] = [];
+  for (const word of [...help.split(' '), ...(note === undefined ? [] : [note])]) {
+    const line = lines.at(-1);
+    if (line !== undefined && line.length + word.length < WIDTH - INDENT)
+      lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  const head = `      ${flag}`;
+  const indent = ' '.repeat(INDENT);
+  const text = lines.join(`\n${indent}`);
+  return head.length < INDENT - 1 ? `${head.padEnd(INDENT)}${text}\n` : `${head}\n${indent}${text}\n`;
+}

@@ -1,0 +1,290 @@
+import type { Credential } from '../access/credentials.js';
+import { parseRule, type Rule } from '../access/policy.js';
+import { LOG_LEVELS } from '../observe/log.js';
+import {
+  oneOf,
+  type Parsed,
+  parseAdmin,
+  parseCount,
+  parseCredential,
+  parseDeadline,
+  parseDuration,
+  parseKeepalive,
+  parseListen,
+  parsePassword,
+  parseSwitch,
+  parseUserName,
+} from './parsers.js';
+
+/** How an option is declared: once, for flag, environment variable, file key, help and README. */
+export interface OptionRow<T> {
+  /** The flag without `--`; also the key in the file, and the variable in upper case with `SPLICEWAY_` before it. */
+  readonly name: string;
+  /** What stands for the value in the help; undefined for a switch. */
+  readonly placeholder?: string;
+  /** The default as a user would write it; undefined where {@link help} says what absence means. */
+  readonly default?: string;
+  /** May be given more than once; each value is parsed by itself. How a variable holds several. */
+  readonly repeatable?: 'words' | 'lines';
+  /** Its value never appears in a message. */
+  readonly secret?: true;
+  readonly group: (typeof GROUPS)[number];
+  readonly help: string;
+  readonly parse: (text: string) => Parsed<T>;
+}
+
+/** The parts of the help, in order. */
+export const GROUPS = [
+  'Listening',
+  'Access',
+  'Dialling',
+  'Tunnels',
+  'Limits',
+  'Shutting down',
+  'Log',
+] as const;
+
+/** Every option of `spliceway serve`. */
+export const OPTIONS = {
+  listen: option({
+    name: 'listen',
+    placeholder: 'HOST:PORT',
+    default: '0.0.0.0:3128',
+    repeatable: 'words',
+    group: 'Listening',
+    help: 'Listen for clients here; port 0 takes a free one.',
+    parse: parseListen,
+  }),
+  admin: option({
+    name: 'admin',
+    placeholder: 'HOST:PORT|off',
+    default: '127.0.0.1:9128',
+    group: 'Listening',
+    help: 'Serve /metrics, /live and /ready here.',
+    parse: parseAdmin,
+  }),
+  handshakeTimeout: option({
+    name: 'handshake-timeout',
+    placeholder: 'TIME',
+    default: '30s',
+    group: 'Listening',
+    help: 'From the accepted connection to the whole request.',
+    parse: parseDeadline,
+  }),
+  lingerTimeout: option({
+    name: 'linger-timeout',
+    placeholder: 'TIME',
+    default: '2s',
+    group: 'Listening',
+    help: 'After a refusal, wait so long for the client to close.',
+    parse: parseDeadline,
+  }),
+
+  user: option({
+    name: 'user',
+    placeholder: 'NAME:PASSWORD',
+    repeatable: 'lines',
+    secret: true,
+    group: 'Access',
+    help: 'Let this user in. For trials: ps shows it to everybody on the machine.',
+    parse: parseCredential,
+  }),
+  username: option({
+    name: 'username',
+    placeholder: 'NAME',
+    // It may hold more than the name by mistake: name:password.
+    secret: true,
+    group: 'Access',
+    help: 'With --password: one more user. Set SPLICEWAY_USERNAME and SPLICEWAY_PASSWORD from a Secret.',
+    parse: parseUserName,
+  }),
+  password: option({
+    name: 'password',
+    placeholder: 'PASSWORD',
+    secret: true,
+    group: 'Access',
+    help: 'The password of --username.',
+    parse: parsePassword,
+  }),
+  noAuth: option({
+    name: 'no-auth',
+    default: 'false',
+    group: 'Access',
+    help: 'Ask nobody for credentials; only with loopback listeners.',
+    parse: parseSwitch,
+  }),
+  allow: option({
+    name: 'allow',
+    placeholder: 'RULE',
+    repeatable: 'words',
+    group: 'Access',
+    help: 'Allow destinations: HOST_PATTERN[:PORTS]. With any, only these; without, every host at 443 and 6443.',
+    parse: ruleOption,
+  }),
+  deny: option({
+    name: 'deny',
+    placeholder: 'RULE',
+    repeatable: 'words',
+    group: 'Access',
+    help: 'Deny destinations; wins over every --allow.',
+    parse: ruleOption,
+  }),
+
+  dnsTimeout: option({
+    name: 'dns-timeout',
+    placeholder: 'TIME',
+    default: '10s',
+    group: 'Dialling',
+    help: 'For the name, all name servers and search domains together.',
+    parse: parseDeadline,
+  }),
+  connectTimeout: option({
+    name: 'connect-timeout',
+    placeholder: 'TIME',
+    default: '10s',
+    group: 'Dialling',
+    help: 'For one address.',
+    parse: parseDeadline,
+  }),
+  dialTimeout: option({
+    name: 'dial-timeout',
+    placeholder: 'TIME',
+    default: '60s',
+    group: 'Dialling',
+    help: 'For names, addresses and retries together; stunnel gives up after 300s.',
+    parse: parseDeadline,
+  }),
+  dialRetry: option({
+    name: 'dial-retry',
+    placeholder: 'TIME',
+    default: '0s',
+    group: 'Dialling',
+    help: 'Keep trying so long before refusing, while a router restarts, say.',
+    parse: parseDuration,
+  }),
+
+  relay: option({
+    name: 'relay',
+    placeholder: 'auto|splice|stream',
+    default: 'auto',
+    group: 'Tunnels',
+    help: 'How bytes are moved; auto takes the best there is.',
+    parse: oneOf(['auto', 'splice', 'stream']),
+  }),
+  idleTimeout: option({
+    name: 'idle-timeout',
+    placeholder: 'TIME',
+    default: '12h',
+    group: 'Tunnels',
+    help: 'End a tunnel silent in both directions for so long; 0 = never.',
+    parse: parseDuration,
+  }),
+  halfCloseTimeout: option({
+    name: 'half-close-timeout',
+    placeholder: 'TIME',
+    default: '1h',
+    group: 'Tunnels',
+    help: 'The same once one side has ended its half; 0 = never.',
+    parse: parseDuration,
+  }),
+  keepalive: option({
+    name: 'keepalive',
+    placeholder: 'TIME',
+    default: '60s',
+    group: 'Tunnels',
+    help: 'TCP keepalive on both sides after so much silence; 0 = none.',
+    parse: parseKeepalive,
+  }),
+
+  maxTunnels: option({
+    name: 'max-tunnels',
+    placeholder: 'N',
+    default: '0',
+    group: 'Limits',
+    help: 'Tunnels at once; 0 = as many as the limit of file descriptors holds.',
+    parse: parseCount,
+  }),
+  maxTunnelsPerUser: option({
+    name: 'max-tunnels-per-user',
+    placeholder: 'N',
+    default: '0',
+    group: 'Limits',
+    help: 'Tunnels at once for one user; 0 = no limit.',
+    parse: parseCount,
+  }),
+  maxTunnelsPerClient: option({
+    name: 'max-tunnels-per-client',
+    placeholder: 'N',
+    default: '0',
+    group: 'Limits',
+    help: 'Tunnels at once from one address; 0 = no limit. A NAT is one address.',
+    parse: parseCount,
+  }),
+
+  drainWindow: option({
+    name: 'drain-window',
+    placeholder: 'TIME',
+    default: '5s',
+    group: 'Shutting down',
+    help: 'After SIGTERM, go on accepting so long while /ready says 503.',
+    parse: parseDuration,
+  }),
+  drainTimeout: option({
+    name: 'drain-timeout',
+    placeholder: 'TIME',
+    default: '1h',
+    group: 'Shutting down',
+    help: 'Then wait so long for tunnels to end before cutting them.',
+    parse: parseDuration,
+  }),
+
+  logLevel: option({
+    name: 'log-level',
+    placeholder: 'LEVEL',
+    default: 'info',
+    group: 'Log',
+    help: `${LOG_LEVELS.join(', ')}.`,
+    parse: oneOf(LOG_LEVELS),
+  }),
+  logFormat: option({
+    name: 'log-format',
+    placeholder: 'json|pretty',
+    group: 'Log',
+    help: 'Default pretty on a terminal, otherwise json.',
+    parse: oneOf(['json', 'pretty']),
+  }),
+} as const;
+
+/** The key of an option in {@link Config}. */
+export type OptionKey = keyof typeof OPTIONS;
+
+type ValueOf<R> = R extends { readonly parse: (text: string) => Parsed<infer T> } ? T : never;
+type ConfigValue<R> = R extends { readonly repeatable: string }
+  ? readonly ValueOf<R>[]
+  : R extends { readonly default: string }
+    ? ValueOf<R>
+    : ValueOf<R> | undefined;
+
+/** Every option's value, durations in milliseconds. */
+export type Config = { readonly [K in OptionKey]: ConfigValue<(typeof OPTIONS)[K]> };
+
+/** The users of a configuration. */
+export function credentialsOf(config: Config): readonly Credential[] {
+  const { username, password, user } = config;
+  return username === undefined || password === undefined ? user : [...user, { name: username, password }];
+}
+
+/** The environment variable of an option. */
+export function variableOf(name: string): string {
+  return `SPLICEWAY_${name.replaceAll('-', '_').toUpperCase()}`;
+}
+
+function ruleOption(text: string): Parsed<Rule> {
+  const rule = parseRule(text);
+  return 'problem' in rule ? { problem: `is not a rule: ${rule.problem}` } : { value: rule };
+}
+
+/** Keeps the literal types of a row, so that {@link Config} follows from the table. */
+function option<const R extends OptionRow<unknown>>(row: R): R {
+  return row;
+}

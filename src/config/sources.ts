@@ -1,0 +1,161 @@
+import { readFileSync } from 'node:fs';
+import leven from 'leven';
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { OPTIONS, type OptionKey, type OptionRow, variableOf } from './options.js';
+
+/** Where a configuration file is named on the command line; `SPLICEWAY_CONFIG` does the same. */
+export const CONFIG_FLAG = '--config';
+
+/** {@link OPTIONS} as a list. */
+export const OPTION_ROWS = Object.entries(OPTIONS) as readonly (readonly [OptionKey, OptionRow<unknown>])[];
+
+/** A text and where it was written, for messages. */
+export interface Given {
+  readonly text: string;
+  readonly where: string;
+}
+
+/** Values by option, as they were written. */
+export type Source = Partial<Record<OptionKey, readonly Given[]>>;
+
+/**
+ * Reads the command line. A word that is no option is counted and never shown: it may be a password that went astray.
+ *
+ * @param problems what is wrong is added here
+ */
+export function readFlags(
+  argv: readonly string[],
+  problems: string[],
+): { readonly source: Source; readonly configFile: string | undefined } {
+  const source: Partial<Record<OptionKey, Given[]>> = {};
+  const configFiles: string[] = [];
+  for (let at = 0; at < argv.length; at += 1) {
+    const { flag, attached } = splitWord(argv[at] ?? '');
+    if (flag === undefined) {
+      problems.push(`argument ${at + 1} is not an option; options begin with --`);
+      continue;
+    }
+    const [key, row] = OPTION_ROWS.find(([, { name }]) => flag === `--${name}`) ?? [];
+    const known = row !== undefined || flag === CONFIG_FLAG;
+    const isSwitch = row !== undefined && row.placeholder === undefined;
+    const next = argv[at + 1];
+    const takesNext = !isSwitch && attached === undefined && next !== undefined && !next.startsWith('--');
+    // What follows an unknown flag is most likely its value, and no second problem.
+    if (takesNext) at += 1;
+    const text = attached ?? (takesNext ? next : isSwitch ? 'true' : undefined);
+    if (!known) problems.push(`${flag} is not an option${didYouMean(flag, (name) => `--${name}`)}`);
+    else if (text === undefined)
+      problems.push(`${flag} needs a value: ${flag} ${row?.placeholder ?? 'FILE'}`);
+    else if (key === undefined) configFiles.push(text);
+    else source[key] = [...(source[key] ?? []), { text, where: flag }];
+  }
+  for (const [key, row] of OPTION_ROWS) {
+    if (row.repeatable === undefined && (source[key]?.length ?? 0) > 1)
+      problems.push(`--${row.name} is given more than once`);
+  }
+  if (configFiles.length > 1) problems.push(`${CONFIG_FLAG} is given more than once`);
+  return { source, configFile: configFiles.at(-1) };
+}
+
+/**
+ * Reads the `SPLICEWAY_*` variables. An empty one counts as unset: it is what a template leaves where nothing was set.
+ *
+ * @param warnings unknown variables are added here, by name
+ */
+export function readVariables(
+  env: Readonly<Record<string, string | undefined>>,
+  warnings: string[],
+): { readonly source: Source; readonly configFile: string | undefined } {
+  const source: Partial<Record<OptionKey, readonly Given[]>> = {};
+  for (const [key, row] of OPTION_ROWS) {
+    const where = variableOf(row.name);
+    const text = env[where] ?? '';
+    const parts =
+      row.repeatable === undefined ? [text] : text.split(row.repeatable === 'words' ? /\s+/ : /\n/);
+    const given = parts.filter((part) => part !== '').map((part) => ({ text: part, where }));
+    if (given.length > 0) source[key] = given;
+  }
+  const known = new Set(['SPLICEWAY_CONFIG', ...OPTION_ROWS.map(([, row]) => variableOf(row.name))]);
+  for (const name of Object.keys(env)) {
+    if (name.startsWith('SPLICEWAY_') && !known.has(name) && !SERVICE_LINK.test(name)) {
+      warnings.push(
+        `the variable ${name} is not one of spliceway's and is ignored${didYouMean(name, variableOf)}`,
+      );
+    }
+  }
+  return { source, configFile: env.SPLICEWAY_CONFIG === '' ? undefined : env.SPLICEWAY_CONFIG };
+}
+
+/** What Kubernetes puts into every pod beside a Service named spliceway; none of it is meant for us. */
+const SERVICE_LINK = /^SPLICEWAY(?:_[A-Z0-9]+)*_(?:SERVICE_HOST|SERVICE_PORT(?:_.*)?|PORT(?:_.*)?)$/;
+
+/**
+ * Reads a YAML file keyed like the flags without `--`. An empty file, and an empty list, give nothing.
+ *
+ * @param problems what is wrong is added here, with the line, and without the text: it may be a password
+ */
+export function readConfigFile(path: string, problems: string[]): Source {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    problems.push(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    return {};
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const lineOf = (offset: number | undefined) => `${path}:${lines.linePos(offset ?? 0).line}`;
+  const broken = [...document.errors, ...document.warnings];
+  for (const { pos, message } of broken)
+    problems.push(`${lineOf(pos[0])} is not YAML as it should be: ${withoutText(message)}`);
+  if (broken.length > 0 || document.contents === null) return {};
+  if (!isMap(document.contents)) {
+    problems.push(`${path} is not made of "option: value" lines`);
+    return {};
+  }
+  const source: Partial<Record<OptionKey, readonly Given[]>> = {};
+  for (const { key, value } of document.contents.items) {
+    const name = isScalar(key) ? String(key.value) : '';
+    const line = lineOf(isScalar(key) ? key.range?.[0] : undefined);
+    const where = `${line} ${name}`;
+    const [optionKey, row] = OPTION_ROWS.find(([, candidate]) => candidate.name === name) ?? [];
+    const nodes = isSeq(value) ? value.items : [value];
+    const texts = nodes.map(textOf);
+    if (optionKey === undefined || row === undefined) {
+      problems.push(`${line} ${JSON.stringify(name)} is not an option${didYouMean(name, (known) => known)}`);
+    } else if (texts.includes(undefined) || (isSeq(value) && row.repeatable === undefined)) {
+      const expected = row.repeatable === undefined ? 'a single value' : 'a value or a list of values';
+      problems.push(`${where} must be ${expected}, in quotes where it begins with & * ! | > or {`);
+    } else if (texts.length > 0) {
+      source[optionKey] = texts.map((item) => ({ text: item ?? '', where }));
+    }
+  }
+  return source;
+}
+
+/** The text of a plain or quoted value as it was written: 0x10, 1_000 or 1e3 is for the option's own parser to refuse. */
+function textOf(node: unknown): string | undefined {
+  if (!isScalar(node) || node.value === null) return undefined;
+  const { anchor, tag }: Node = node;
+  if (anchor !== undefined || tag !== undefined) return undefined;
+  return node.type === 'PLAIN' ? (node.source ?? '') : String(node.value);
+}
+
+/** A message of the YAML parser up to where it begins to quote the file. */
+function withoutText(message: string): string {
+  return message.replace(/(?<=\S)(?:[:;] | \\).*$/s, '');
+}
+
+function splitWord(word: string): { readonly flag: string | undefined; readonly attached?: string } {
+  const match = /^(--[^-=][^=]*)(?:=(.*))?$/s.exec(word);
+  return { flag: match?.[1], ...(match?.[2] === undefined ? {} : { attached: match[2] }) };
+}
+
+/** The name that is spelled most like this one, as `write` writes it, if there is one that is meant in all likelihood. */
+function didYouMean(given: string, write: (name: string) => string): string {
+  const [nearest] = ['config', ...OPTION_ROWS.map(([, row]) => row.name)]
+    .map((name) => ({ name, distance: leven(write(name), given) }))
+    .filter(({ name, distance }) => distance <= Math.min(3, Math.ceil(name.length / 3)))
+    .sort((a, b) => a.distance - b.distance);
+  return nearest === undefined ? '' : `; did you mean ${write(nearest.name)}?`;
+}
