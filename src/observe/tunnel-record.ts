@@ -39,19 +39,17 @@ export interface LiveBytes {
   readonly bytesDown: number;
   /** In milliseconds of `performance.now`. */
   readonly firstByteAtMs: number | undefined;
+  /** The client has sent a completed TLS handshake and nothing more. */
+  readonly handshakeOnly: boolean;
 }
 
-/** A probe sends no more than a TLS handshake, in bytes; MTC's certificate and a session ticket fit. */
-const PROBE_MAX_BYTES_UP = 1024;
 /** A probe does not last, in milliseconds. */
 const PROBE_MAX_MS = 5000;
 
 /**
  * Whether a tunnel was a phantom: MTC runs `nc -z` against stunnel before every attempt, which makes a CONNECT, a TLS handshake
- * and a close, and no payload. Told by size and duration alone, since nobody looks into a tunnel.
+ * and a close, and no payload.
  */
-export function isProbe(relayed: RelayedTunnel): boolean {
-  const { ended, bytes, openedMs } = relayed;
-  if (ended === undefined || !ended.cause.startsWith('client_')) return false;
-  return bytes.bytesUp <= PROBE_MAX_BYTES_UP && ended.atMs - openedMs <= PROBE_MAX_MS;
+export function isProbe({ bytes, openedMs, ended }: RelayedTunnel): boolean {
+  return ended !== undefined && bytes.handshakeOnly && ended.atMs - openedMs <= PROBE_MAX_MS;
 }

@@ -51,6 +51,8 @@ export interface Traffic {
   bytesDown: number;
   /** When the first byte of the upstream was read, in milliseconds of `performance.now`. */
   firstByteAtMs: number | undefined;
+  /** Whether the client has sent a completed TLS handshake and nothing more: what MTC's `nc -z` through stunnel leaves. */
+  handshakeOnly: boolean;
 }
 
 /** The causes of a tunnel's end; `client_fin` and `upstream_fin` name the side whose end of file came first. */
@@ -76,5 +78,5 @@ export interface RelayEnd {
 
 /** Traffic of a tunnel that has not begun. */
 export function noTraffic(): Traffic {
-  return { bytesUp: 0, bytesDown: 0, firstByteAtMs: undefined };
+  return { bytesUp: 0, bytesDown: 0, firstByteAtMs: undefined, handshakeOnly: false };
 }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { type Leftover, readLeftover } from './descriptor.js';
+import { HandshakeOnly } from './handshake-only.js';
 import type { RelayCause, RelayEnd, RelayEngine, RelayOptions, RelayTunnel } from './relay.js';
 import { resetAfterDelivery, resetNow } from './reset.js';
 
@@ -30,6 +31,7 @@ class StreamRelay {
   #firstFin: RelayCause | undefined;
   #lastActivityMs = performance.now();
   #timer: NodeJS.Timeout | undefined;
+  readonly #handshake = new HandshakeOnly();
   readonly #open = new Set<Side>(['client', 'upstream']);
   /** What a write to a side calls. Its error comes while the socket is still open, so that its last words can be read. */
   readonly #written = {
@@ -48,7 +50,7 @@ class StreamRelay {
     signal.addEventListener('abort', this.#onAbort);
     this.#arm();
     // Before anything that may be in the sockets' own buffers.
-    this.#count('client', early.length);
+    this.#count('client', early);
     const clogged = early.length > 0 && !upstream.write(early, this.#written.upstream);
     this.#join('client');
     this.#join('upstream');
@@ -74,7 +76,7 @@ class StreamRelay {
     }
     socket.on('data', (chunk: Buffer) => {
       this.#lastActivityMs = performance.now();
-      this.#count(side, chunk.length);
+      this.#count(side, chunk);
       if (!sink.write(chunk, written)) socket.pause();
     });
     sink.on('drain', () => {
@@ -121,18 +123,20 @@ class StreamRelay {
   #deliver(side: Side, chunks: Iterable<Buffer>): void {
     const sink = this.#tunnel[OTHER[side]];
     for (const chunk of chunks) {
-      this.#count(side, chunk.length);
+      this.#count(side, chunk);
       if (sink.writable) sink.write(chunk);
     }
   }
 
-  #count(side: Side, bytes: number): void {
+  #count(side: Side, chunk: Buffer): void {
     const { traffic } = this.#tunnel;
     if (side === 'client') {
-      traffic.bytesUp += bytes;
+      traffic.bytesUp += chunk.length;
+      this.#handshake.push(chunk);
+      traffic.handshakeOnly = this.#handshake.value;
     } else {
       traffic.firstByteAtMs ??= performance.now();
-      traffic.bytesDown += bytes;
+      traffic.bytesDown += chunk.length;
     }
   }
 
