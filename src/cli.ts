@@ -49,7 +49,7 @@ async function main([name, ...argv]: readonly string[]): Promise<number> {
 
 function help(): string {
   const rows = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}\n`);
-  return `spliceway: a transparent TCP tunnelling proxy (HTTP CONNECT, Basic credentials, the tunnel untouched)
+  return `spliceway: a transparent TCP tunnelling proxy (HTTP CONNECT, Basic credentials, tunnel untouched)
 
 Usage: spliceway COMMAND [OPTIONS]
 

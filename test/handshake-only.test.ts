@@ -15,11 +15,14 @@ async function clientBytes(t: Test, version: SecureVersion, words: string): Prom
   const certificate = `${directory}/certificate.pem`;
   const openssl = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=openshift.io'];
   execFileSync('openssl', [...openssl, '-keyout', key, '-out', certificate], { stdio: 'ignore' });
-  const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(certificate), maxVersion: version }, (socket) => {
-    socket.on('error', () => {});
-    socket.resume();
-    socket.on('end', () => socket.end());
-  });
+  const server = createTlsServer(
+    { key: readFileSync(key), cert: readFileSync(certificate), maxVersion: version },
+    (socket) => {
+      socket.on('error', () => {});
+      socket.resume();
+      socket.on('end', () => socket.end());
+    },
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const sent: Buffer[] = [];

@@ -44,7 +44,9 @@ export interface SpecialPurpose {
  */
 export const SPECIAL_RANGES: readonly SpecialPurpose[] = [
   special('0.0.0.0/8', 'unspecified', 'RFC 791'),
+  special('100.100.100.200/32', 'cloud metadata', 'Alibaba Cloud instance metadata service'),
   special('127.0.0.0/8', 'loopback', 'RFC 1122'),
+  special('168.63.129.16/32', 'cloud metadata', 'Azure wire server'),
   special('169.254.0.0/16', 'link-local and cloud metadata', 'RFC 3927'),
   special('192.0.0.0/24', 'protocol assignments', 'RFC 6890'),
   special('192.0.2.0/24', 'documentation', 'RFC 5737'),

@@ -50,9 +50,9 @@ export async function rehearse(argv: readonly string[]): Promise<number> {
 
 const HELP = `Usage: spliceway rehearse [options]
 
-${REHEARSE_SUMMARY}: rsync's daemon, a stunnel server and
-HAProxy as the router of a Route on one side, a stunnel client configured as MTC does
-it, the nc -z probe and rsync on the other, and spliceway between them.
+${REHEARSE_SUMMARY}:
+rsync's daemon, a stunnel server and HAProxy as the router of a Route on one side, a stunnel client
+configured as MTC does it, the nc -z probe and rsync on the other, and spliceway between them.
 
   --size SIZE         how much to migrate: KiB, MiB, GiB or bytes (default 256MiB)
   --files N           how many small files are among it (default 200)

@@ -141,7 +141,10 @@ function surviveErrors(metrics: Metrics, logger: Logger): void {
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (error: unknown) => {
       metrics.uncaughtError();
-      logger.error({ err: error }, 'an error that nothing caught; the tunnels go on. Please report it');
+      logger.error(
+        { event: 'uncaught', err: error },
+        'an error that nothing caught; the tunnels go on. Please report it',
+      );
     });
   }
 }
@@ -216,6 +219,7 @@ function explainListen(
       EACCES: 'ports below 1024 need a privilege',
       EADDRNOTAVAIL: 'the machine does not have this address',
       ENOTFOUND: 'the host name does not resolve',
+      EAI_AGAIN: 'the host name does not resolve: no name server answers',
     };
     throw new Error(
       `cannot listen${where}: ${why[error.code ?? ''] ?? error.message}; choose another address with ${flag} HOST:PORT`,

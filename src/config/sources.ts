@@ -72,7 +72,7 @@ export function readVariables(
     const text = env[where] ?? '';
     const parts =
       row.repeatable === undefined ? [text] : text.split(row.repeatable === 'words' ? /\s+/ : /\n/);
-    const given = parts.filter((part) => part !== '').map((part) => ({ text: part, where }));
+    const given = parts.filter((part) => part.trim() !== '').map((part) => ({ text: part, where }));
     if (given.length > 0) source[key] = given;
   }
   const known = new Set(['SPLICEWAY_CONFIG', ...OPTION_ROWS.map(([, row]) => variableOf(row.name))]);
@@ -105,10 +105,11 @@ export function readConfigFile(path: string, problems: string[]): Source {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const lineOf = (offset: number | undefined) => `${path}:${lines.linePos(offset ?? 0).line}`;
-  const broken = [...document.errors, ...document.warnings];
-  for (const { pos, message } of broken)
-    problems.push(`${lineOf(pos[0])} is not YAML as it should be: ${withoutText(message)}`);
-  if (broken.length > 0 || document.contents === null) return {};
+  for (const { pos, message } of document.errors)
+    problems.push(`${lineOf(pos[0])} is not YAML: ${withoutText(message)}; ${QUOTING}`);
+  const isEmpty =
+    document.contents === null || (isScalar(document.contents) && document.contents.value === null);
+  if (document.errors.length > 0 || isEmpty) return {};
   if (!isMap(document.contents)) {
     problems.push(`${path} is not made of "option: value" lines`);
     return {};
@@ -125,13 +126,15 @@ export function readConfigFile(path: string, problems: string[]): Source {
       problems.push(`${line} ${JSON.stringify(name)} is not an option${didYouMean(name, (known) => known)}`);
     } else if (texts.includes(undefined) || (isSeq(value) && row.repeatable === undefined)) {
       const expected = row.repeatable === undefined ? 'a single value' : 'a value or a list of values';
-      problems.push(`${where} must be ${expected}, in quotes where it begins with & * ! | > or {`);
+      problems.push(`${where} must be ${expected}; ${QUOTING}`);
     } else if (texts.length > 0) {
       source[optionKey] = texts.map((item) => ({ text: item ?? '', where }));
     }
   }
   return source;
 }
+
+const QUOTING = 'values that begin with a special character, such as * or [, need quotes';
 
 /** The text of a plain or quoted value as it was written: 0x10, 1_000 or 1e3 is for the option's own parser to refuse. */
 function textOf(node: unknown): string | undefined {

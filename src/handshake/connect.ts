@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../reasons.js';
 import { parseTarget, type Target } from '../target.js';
 
-/** The longest request line, in bytes: a name of 253 characters fits several times over. */
+/** The longest target, in bytes: a name of 253 characters fits several times over. */
 export const MAX_TARGET_BYTES = 2048;
 /** The most header fields of a request. */
 export const MAX_HEADER_FIELDS = 100;
@@ -57,12 +57,9 @@ export function readConnect(message: IncomingMessage): ConnectRequest {
 
   const target = parseTarget(authority);
   if ('problem' in target) {
-    // What stands before an @ is often a password.
-    const open = authority.replace(/^.*@/s, '***@');
-    const shown = JSON.stringify(
-      open.length > MAX_SHOWN_TARGET ? `${open.slice(0, MAX_SHOWN_TARGET)}...` : open,
-    );
-    throw new TunnelError('target_invalid', { detail: `${shown} is no target: ${target.problem}` });
+    throw new TunnelError('target_invalid', {
+      detail: `${shownTarget(authority)} is no target: ${target.problem}`,
+    });
   }
   return { target, credentials: credentials[0], userAgent: valuesOf(message, 'user-agent')[0] };
 }
@@ -123,6 +120,14 @@ const FOREIGN_PROTOCOLS = [
   { reason: 'socks_on_http_port', begins: /^[\x04\x05]/ },
   { reason: 'http2_on_http1_port', begins: /^PRI \* HTTP\/2/ },
 ] as const;
+
+/** A bad target for people to see: what stands before an @ is often a password. */
+function shownTarget(authority: string): string {
+  const harmless = authority.replace(/^.*@/s, '***@');
+  return JSON.stringify(
+    harmless.length <= MAX_SHOWN_TARGET ? harmless : `${harmless.slice(0, MAX_SHOWN_TARGET)}...`,
+  );
+}
 
 function valuesOf(message: IncomingMessage, name: string): readonly string[] {
   const raw = message.rawHeaders;

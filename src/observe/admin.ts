@@ -46,7 +46,7 @@ export function createAdmin(options: AdminOptions): Server {
   };
   const server = createServer(timeouts, (request, response) => {
     const path = (request.url ?? '/').split('?')[0] ?? '/';
-    const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
+    const page = pages[path];
     const send = ({ status, type, body }: Answer) => {
       response.writeHead(status, { 'Content-Type': type, 'Cache-Control': 'no-store' });
       response.end(request.method === 'HEAD' ? undefined : body);

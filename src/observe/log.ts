@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { constants, fstatSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
@@ -52,18 +51,12 @@ export function createLog({ logLevel, logFormat, onDropped }: LogOptions): Log {
     },
     logFormat === 'json' ? stderr : { write: (line: string) => stderr.write(pretty(line)) },
   );
-  return {
-    logger,
-    async close() {
-      await Promise.race([stderr.written(), sleep(CLOSE_TIMEOUT_MS)]);
-    },
-  };
+  return { logger, close: stderr.close };
 }
 
 interface StandardError {
-  write(text: string): void;
-  /** Resolves when everything is written. */
-  written(): Promise<unknown>;
+  readonly write: (text: string) => void;
+  readonly close: Log['close'];
 }
 
 /** Each kind of file needs its own way of not waiting for whoever reads it. */
@@ -78,7 +71,9 @@ function openStandardError(onDropped: () => void): StandardError {
         if (stderr.writableLength > MAX_HELD_BYTES) onDropped();
         else stderr.write(text);
       },
-      written: () => new Promise((resolve) => stderr.write('', resolve)),
+      async close() {
+        await Promise.race([new Promise((resolve) => stderr.write('', resolve)), sleep(CLOSE_TIMEOUT_MS)]);
+      },
     };
   }
   const dest = isatty(2) ? reopenTerminal() : 2;
@@ -88,9 +83,12 @@ function openStandardError(onDropped: () => void): StandardError {
   destination.on('drop', onDropped);
   return {
     write: (text) => destination.write(text),
-    written() {
+    async close() {
+      const closed = new Promise((resolve) => destination.once('close', resolve));
       destination.end();
-      return once(destination, 'close');
+      await Promise.race([closed, sleep(CLOSE_TIMEOUT_MS)]);
+      // Otherwise pino would try again, for ever, when the process exits.
+      destination.destroy();
     },
   };
 }

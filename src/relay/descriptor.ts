@@ -22,14 +22,15 @@ export interface Leftover {
   readonly error?: NodeJS.ErrnoException;
 }
 
-const CHUNK_BYTES = 64 * 1024;
+/** Used within one call only; nearly every tunnel ends with nothing left over, and an allocation for that would be a waste. */
+const SCRATCH = Buffer.allocUnsafeSlow(64 * 1024);
 /** The kernel's receive buffer is far smaller; this ends the reading of a peer that sends as fast as it is read. */
 const MAX_CHUNKS = 1024;
 
 /**
  * Reads what the kernel still has of a connection, and how it ended. Node tells neither in two cases: libuv reports an end
- * of file where bytes and the reset behind them arrive together (`uv__stream_io`, POLLHUP), and a write that fails closes
- * the socket with all that was not read yet. Only for sockets that Node will not read any more.
+ * of file where bytes and the reset behind them arrive together (before https://github.com/libuv/libuv/pull/4997), and a
+ * write that fails closes the socket with all that was not read yet. Only for sockets that Node will not read any more.
  */
 export function readLeftover(socket: Socket): Leftover {
   const descriptor = descriptorOf(socket);
@@ -37,10 +38,9 @@ export function readLeftover(socket: Socket): Leftover {
   if (descriptor === undefined) return { chunks };
   try {
     while (chunks.length < MAX_CHUNKS) {
-      const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-      const bytes = readSync(descriptor, chunk);
+      const bytes = readSync(descriptor, SCRATCH);
       if (bytes === 0) break;
-      chunks.push(chunk.subarray(0, bytes));
+      chunks.push(Buffer.from(SCRATCH.subarray(0, bytes)));
     }
   } catch (error) {
     const failure = error as NodeJS.ErrnoException; // What node:fs throws for descriptors and buffers that are as they should be.

@@ -2,13 +2,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unsentBytes } from './send-queue.js';
 
-/**
- * Closes a socket with a RST, now: what waits to be sent is dropped. Does nothing to a socket that is closed already.
- *
- * `Socket.resetAndDestroy()` ends the writable half first, so that its peer would read an end of file that nobody sent
- * before the reset; hence the flag that it sets is set here, and the socket destroyed directly (Node 20 to 26,
- * `lib/net.js`).
- */
+/** Closes a socket with a RST, now: what waits to be sent is dropped. Does nothing to a socket that is closed already. */
 export function resetNow(socket: Socket): void {
   if (socket.destroyed) return;
   // While libuv carries out a shutdown it refuses to reset the handle, and the handle would leak.
@@ -16,8 +10,7 @@ export function resetNow(socket: Socket): void {
     socket.once('finish', () => resetNow(socket));
     return;
   }
-  Object.assign(socket, { resetAndClosing: true });
-  socket.destroy();
+  socket.resetAndDestroy();
 }
 
 /**

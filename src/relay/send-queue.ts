@@ -4,15 +4,16 @@ import { endianness } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
 
-/** One reading takes milliseconds on a large machine, however few sockets there are: it walks the kernel's hash table. */
-const MAX_SHARE_OF_TIME = 0.1;
+/** A reading walks the kernel's hash table: milliseconds on a large machine, tens of them with thousands of connections. */
+const MAX_SHARE_OF_TIME = 0.25;
 
 /**
  * Bytes in the kernel's send queue of a TCP connection, sent and unacknowledged ones and an end of file included:
  * `tx_queue` in proc_net_tcp(5). Node has no ioctl(2) for SIOCOUTQ. Whoever asks at the same time shares one reading of the
  * table, and readings take no more than {@link MAX_SHARE_OF_TIME} of the time.
  *
- * @returns undefined where the connection is not in the table: it is gone, or the platform does not tell
+ * @returns undefined where the connection is not in the table: it is gone, or the platform has no such table; infinity
+ *   where the table could not be read for want of something, so that nothing is known
  */
 export function unsentBytes(socket: Socket): Promise<number | undefined> {
   const { localAddress, localPort, remoteAddress, remotePort } = socket;
@@ -24,7 +25,7 @@ export function unsentBytes(socket: Socket): Promise<number | undefined> {
 /** A table of proc_net_tcp(5), read for all who ask. */
 class Table {
   readonly #path: string;
-  readonly #asked = new Map<string, ((bytes: number | undefined) => void)[]>();
+  #asked: { readonly ends: string; readonly answer: (bytes: number | undefined) => void }[] = [];
   #reading = false;
 
   constructor(path: string) {
@@ -32,43 +33,47 @@ class Table {
   }
 
   ask(ends: string): Promise<number | undefined> {
-    return new Promise((resolve) => {
+    return new Promise((answer) => {
       // An answer must be younger than its question: who asks during a reading waits for the next.
-      this.#asked.set(ends, [...(this.#asked.get(ends) ?? []), resolve]);
+      this.#asked.push({ ends, answer });
       if (!this.#reading) void this.#read();
     });
   }
 
   async #read(): Promise<void> {
     this.#reading = true;
-    while (this.#asked.size > 0) {
-      const asked = new Map(this.#asked);
-      this.#asked.clear();
+    while (this.#asked.length > 0) {
+      const asked = this.#asked;
+      this.#asked = [];
       const startedMs = performance.now();
-      const text = await readFile(this.#path, 'latin1').catch(() => '');
-      for (const [ends, bytes] of queues(text, asked)) {
-        for (const answer of asked.get(ends) ?? []) answer(bytes);
-        asked.delete(ends);
-      }
-      for (const answer of [...asked.values()].flat()) answer(undefined);
+      const queues = await this.#queues(new Set(asked.map(({ ends }) => ends)));
       const tookMs = performance.now() - startedMs;
-      await sleep(tookMs / MAX_SHARE_OF_TIME);
+      for (const { ends, answer } of asked)
+        answer(queues === undefined ? Number.POSITIVE_INFINITY : queues.get(ends));
+      await sleep(tookMs / MAX_SHARE_OF_TIME - tookMs);
     }
     this.#reading = false;
+  }
+
+  /** The send queues of these connections, as far as they are in the table; undefined where it could not be read. */
+  async #queues(wanted: ReadonlySet<string>): Promise<ReadonlyMap<string, number> | undefined> {
+    try {
+      const text = await readFile(this.#path, 'latin1');
+      const rows = [...text.matchAll(/^ *\d+: (\S+ \S+) [0-9A-F]{2} ([0-9A-F]+):/gm)];
+      return new Map(
+        rows
+          .filter(([, ends = '']) => wanted.has(ends))
+          .map(([, ends = '', bytes = '']) => [ends, Number.parseInt(bytes, 16)]),
+      );
+    } catch (error) {
+      const absent =
+        error instanceof Error && 'code' in error && ['ENOENT', 'EACCES'].includes(`${error.code}`);
+      return absent ? new Map() : undefined;
+    }
   }
 }
 
 const TABLES = { ipv4: new Table('/proc/self/net/tcp'), ipv6: new Table('/proc/self/net/tcp6') };
-
-/** The send queues of those connections that were asked for. */
-function* queues(
-  text: string,
-  asked: ReadonlyMap<string, unknown>,
-): Generator<[ends: string, bytes: number]> {
-  for (const [, ends = '', bytes = '0'] of text.matchAll(/^ *\d+: (\S+ \S+) [0-9A-F]{2} ([0-9A-F]+):/gm)) {
-    if (asked.has(ends)) yield [ends, Number.parseInt(bytes, 16)];
-  }
-}
 
 /** An address as proc_net_tcp(5) prints it: 32-bit words in the byte order of the machine. */
 function endpoint(address: string, port: number | undefined): string {

@@ -46,15 +46,14 @@ class StreamRelay {
     this.end = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    const { client, upstream, early } = tunnel;
+    const { upstream, early } = tunnel;
     signal.addEventListener('abort', this.#onAbort);
     this.#arm();
     // Before anything that may be in the sockets' own buffers.
     this.#count('client', early);
-    const clogged = early.length > 0 && !upstream.write(early, this.#written.upstream);
+    if (early.length > 0) upstream.write(early, this.#written.upstream);
     this.#join('client');
     this.#join('upstream');
-    if (clogged) client.pause();
     if (signal.aborted) this.#onAbort();
   }
 
@@ -183,7 +182,10 @@ class StreamRelay {
     }, waitMs);
   }
 
-  /** Node does not watch a side that has ended its half. An empty write sends nothing, and fails after a reset. */
+  /**
+   * Node does not watch a side that has ended its half (https://github.com/libuv/libuv/issues/3449). An empty write sends
+   * nothing, and fails after a reset.
+   */
   #probe(side: Side): void {
     const socket = this.#tunnel[side];
     if (socket.readableEnded && socket.writable && socket.writableLength === 0) {

@@ -89,7 +89,8 @@ export async function serveTunnel(
     const refusal = asRefusal(error, logger);
     record.refusal = refusal;
     record.timings = refusal.timings;
-    if (refusal.reason === 'client_gone') client.destroy();
+    // Behind the 200 everything is the tunnel's: not even an error is said there.
+    if (refusal.reason === 'client_gone' || record.relayed !== undefined) client.destroy();
     else replyRefused(client, refusal, { tunnelId, lingerMs });
   } finally {
     unwatch();

@@ -1,0 +1,53 @@
+import t from 'tap';
+import { parseRule } from '../src/access/policy.js';
+
+t.test('a rule that could be read in two ways is a problem', async (t) => {
+  const wrong: readonly (readonly [text: string, says: RegExp])[] = [
+    ['', /no host/],
+    [':443', /no host/],
+    ['a.test:', /its ports/],
+    ['a.test:0', /its ports/],
+    ['a.test:65536', /its ports/],
+    ['a.test:443,', /its ports/],
+    ['a.test:,443', /its ports/],
+    ['a.test:443-', /its ports/],
+    ['a.test:-443', /its ports/],
+    ['a.test:444-443', /its ports/],
+    ['a.test:1-2-3', /its ports/],
+    ['a.test:http', /its ports/],
+    ['a.test:0443', /its ports/],
+    ['a.test:443,*', /its ports/],
+    ['a.test: 443', /its ports/],
+    ['a.test:443:444', /IPv6 in brackets/],
+    ['https://a.test', /its ports/],
+    ['a.test/8', /neither a name/],
+    ['a b.test', /neither a name/],
+    ['user@a.test', /neither a name/],
+    ['-a.test', /neither a name/],
+    ['a..test', /neither a name/],
+    ['**.test/', /neither a name/],
+    ['ä.test', /neither a name/],
+    ['10.0.0.0/33', /is not an address range/],
+    ['10.0.0.0/', /is not an address range/],
+    ['10.0.0.1/8', /no host bits set/],
+    ['10.0.0', /is not an address range/],
+    ['10', /is not an address range/],
+    ['010.0.0.0/8', /is not an address range/],
+    ['256.0.0.0/8', /is not an address range/],
+    // It would look like a range and hold for no name that resolves into it.
+    ['10.0.0.*', /is not an address range/],
+    ['10.*', /is not an address range/],
+    ['*.10', /is not an address range/],
+    ['fd00::/8', /IPv6 in brackets/],
+    ['::1', /IPv6 in brackets/],
+    ['[fd00::]/129', /is not an address range/],
+    ['[fd00::1]/8', /no host bits set/],
+    ['[fd00::/8]', /not an IPv6 address/],
+    ['[10.0.0.0]/8', /not an IPv6 address/],
+    ['[::ffff:10.0.0.1]', /write 10\.0\.0\.1/],
+    ['[fe80::1%lo]', /zone id/],
+    ['[fd00::', /IPv6 in brackets/],
+    ['[a.test]', /not an IPv6 address/],
+  ];
+  for (const [text, says] of wrong) t.match(parseRule(text), { problem: says }, JSON.stringify(text));
+});
