@@ -143,6 +143,7 @@ t.test('durations of dials and lookups are histograms, and the first byte of the
   const proxy = await startProxy(t, ['--allow', '127.0.0.0/8:*']);
   const peer = await listenOn(t);
   const literal = await openTunnel(t, proxy, peer);
+  t.equal(await proxy.metric('spliceway_dial_duration_seconds_count'), 1, 'while the tunnel is open');
   literal.upstream.write('x');
   await readBytes(literal.client, 1);
   await close(proxy, literal);

@@ -52,12 +52,11 @@ for (const format of ['json', 'pretty'] as const) {
     await once(proxy.child, 'close');
     const written = proxy.log();
     t.match(written, 'refused');
-    for (const line of written.split('\n')) {
-      if (!HARMLESS.test(line)) t.fail(`in the log: ${JSON.stringify(line)}`);
-      if (format === 'json' && line !== '') JSON.parse(line);
-    }
+    const lines = written.split('\n');
+    t.same(lines.filter((line) => !HARMLESS.test(line)).slice(0, 2), [], 'no line with anything else in it');
     if (format === 'json') {
-      const records = written.split('\n').filter((line) => line.includes('"decision"'));
+      t.doesNotThrow(() => lines.filter(Boolean).map((line): unknown => JSON.parse(line)));
+      const records = lines.filter((line) => line.includes('"decision"'));
       t.equal(
         records.length,
         Object.keys(PLACES).length * ALL_BYTES.length,

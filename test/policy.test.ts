@@ -1,26 +1,13 @@
 import t from 'tap';
-import { createPolicy, parseRule, type Rule } from '../src/access/policy.js';
-import { TunnelError } from '../src/reasons.js';
-import { parseTarget, type Target } from '../src/target.js';
-
-/** What is decided: the rule that allowed the name, or the addresses, or a refusal with its words. */
-type Expected = 'by default' | `by rule ${string}` | 'by address' | readonly [reason: string, says: RegExp];
-
-interface Case {
-  readonly allow?: readonly string[];
-  readonly deny?: readonly string[];
-  readonly target: string;
-  /** What a name resolves to; every address is to be judged alike. A literal is judged as it is. */
-  readonly addresses?: readonly string[];
-  readonly is: Expected;
-}
+import { createPolicy } from '../src/access/policy.js';
+import { checkPolicy, outcomeOf, type PolicyCase, rule, targetOf } from './fixtures/policy.js';
 
 const PUBLIC = ['93.184.216.34', '2606:2800:220:1::1'];
 const NOT_ALLOWED = ['destination_denied', /matches no allow rule/] as const;
 const WRONG_PORT = ['destination_denied', /is not at port 443 or 6443/] as const;
 const SPECIAL = ['destination_ip_prohibited', /is special-purpose/] as const;
 
-const CASES: Readonly<Record<string, readonly Case[]>> = {
+const CASES: Readonly<Record<string, readonly PolicyCase[]>> = {
   'without rules, every host at 443 and 6443, private ones too': [
     { target: 'api.test:6443', addresses: PUBLIC, is: 'by default' },
     {
@@ -129,76 +116,6 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     { allow: ['*.corp.test'], target: 'a.corp.test.evil.test:443', is: NOT_ALLOWED },
     { allow: ['*.dvm-*.test'], target: 'a.b.dvm-c.test:443', addresses: PUBLIC, is: 'by rule *.dvm-*.test' },
   ],
-  'a pattern of names does not fit addresses, but for the star alone': [
-    { allow: ['*.*'], target: '10.0.0.1:443', is: NOT_ALLOWED },
-    { allow: ['*.test'], target: '10.0.0.1:443', is: NOT_ALLOWED },
-    { allow: ['*'], target: '10.0.0.1:443', is: 'by rule *' },
-    { allow: ['*'], target: '[fd00::1]:443', is: 'by rule *' },
-    { deny: ['*'], target: '10.0.0.1:443', is: ['destination_denied', /matches deny rule \*/] },
-  ],
-  'a range fits addresses, and names by what they resolve to': [
-    { allow: ['10.0.0.0/8:443'], target: '10.255.0.1:443', is: 'by address' },
-    { allow: ['10.0.0.0/8:443'], target: '11.0.0.1:443', is: NOT_ALLOWED },
-    { allow: ['10.0.0.0/8:443'], target: 'a.test:443', addresses: ['10.1.2.3'], is: 'by address' },
-    {
-      allow: ['10.0.0.0/8:443'],
-      target: 'a.test:443',
-      addresses: PUBLIC,
-      is: ['destination_denied', /a\.test:443 \(.+\) matches no allow rule/],
-    },
-    { allow: ['10.1.2.3:443'], target: '10.1.2.3:443', is: 'by address' },
-    { allow: ['10.1.2.3:443'], target: '10.1.2.4:443', is: NOT_ALLOWED },
-    { allow: ['[fd00:1::]/32:443'], target: '[fd00:1:ffff::1]:443', is: 'by address' },
-    { allow: ['[fd00:1::]/32:443'], target: '[fd00:2::1]:443', is: NOT_ALLOWED },
-    { allow: ['[fd00::1]:443'], target: '[FD00:0::1]:443', is: 'by address' },
-    { allow: ['10.0.0.0/8:443'], target: '[fd00::1]:443', is: NOT_ALLOWED },
-    { allow: ['10.0.0.0/8:443'], target: '[::ffff:10.0.0.1]:443', is: 'by address' },
-    { allow: ['10.0.0.0/8:443'], target: '[64:ff9b::a00:1]:443', is: 'by address' },
-    { allow: ['0.0.0.0/0:443'], target: '[fd00::1]:443', is: NOT_ALLOWED },
-    {
-      allow: ['0.0.0.0/0:443'],
-      target: 'a.test:443',
-      addresses: ['93.184.216.34', '10.0.0.1'],
-      is: 'by address',
-    },
-  ],
-  'only a rule with a range inside opens a special-purpose range': [
-    { allow: ['*:443'], target: '127.0.0.1:443', is: SPECIAL },
-    {
-      allow: ['*:*'],
-      target: 'a.test:443',
-      addresses: ['127.0.0.1', '::1', '169.254.169.254', 'fd00:ec2::254'],
-      is: SPECIAL,
-    },
-    { allow: ['a.test:443'], target: 'a.test:443', addresses: ['127.0.0.1'], is: SPECIAL },
-    { allow: ['127.0.0.0/8:443'], target: '127.0.0.1:443', is: 'by address' },
-    { allow: ['127.0.0.0/8:443'], target: '127.0.0.1:6443', is: NOT_ALLOWED },
-    {
-      allow: ['127.0.0.0/8:443'],
-      target: 'a.test:443',
-      addresses: ['127.0.0.1', '::ffff:127.0.0.1', '64:ff9b::7f00:1'],
-      is: 'by address',
-    },
-    {
-      allow: ['127.0.0.0/8:443', '*:443'],
-      target: 'a.test:443',
-      addresses: ['::1', '169.254.169.254'],
-      is: SPECIAL,
-    },
-    { allow: ['127.0.0.5:443'], target: '127.0.0.5:443', is: 'by address' },
-    { allow: ['127.0.0.5:443'], target: '127.0.0.6:443', is: SPECIAL },
-    { allow: ['[::1]:443'], target: '[::1]:443', is: 'by address' },
-    { allow: ['[::1]:443'], target: '127.0.0.1:443', is: SPECIAL },
-    { allow: ['[fe80::]/10:443'], target: '[fe80::1]:443', is: 'by address' },
-    { allow: ['[fd00:ec2::254]:443'], target: '[fd00:ec2::254]:443', is: 'by address' },
-    // Wide ranges do not mean what lies hidden in them.
-    { allow: ['0.0.0.0/0:443'], target: '127.0.0.1:443', is: SPECIAL },
-    { allow: ['0.0.0.0/0:*'], target: 'a.test:80', addresses: ['127.0.0.1', '169.254.169.254'], is: SPECIAL },
-    { allow: ['[::]/0:443'], target: '[::1]:443', is: SPECIAL },
-    { allow: ['[fc00::]/7:443'], target: '[fd00:ec2::254]:443', is: SPECIAL },
-    { allow: ['[64:ff9b::]/96:443'], target: '[64:ff9b::7f00:1]:443', is: SPECIAL },
-    { allow: ['[64:ff9b::]/96:443'], target: '[64:ff9b::a00:1]:443', is: 'by address' },
-  ],
   'a deny wins, however the rest reads': [
     {
       allow: ['a.test'],
@@ -257,28 +174,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 };
 
 for (const [promise, cases] of Object.entries(CASES)) {
-  t.test(promise, async (t) => {
-    for (const { allow = [], deny = [], target: authority, addresses, is } of cases) {
-      const policy = createPolicy({
-        allow: allow.map(rule),
-        deny: deny.map(rule),
-        isOwnListener: () => false,
-      });
-      const target = targetOf(authority);
-      for (const address of addresses ?? [undefined]) {
-        const what = `allow [${allow}] deny [${deny}] ${authority} ${address ?? ''}`;
-        const decided = outcomeOf(() => {
-          const decision = policy.decide(target);
-          const refusal = decision.judge(address ?? (target.family === 0 ? '8.8.8.8' : target.host));
-          if (refusal !== undefined) throw refusal;
-          if (decision.rule !== undefined) return `by rule ${decision.rule.text}`;
-          return allow.length === 0 ? 'by default' : 'by address';
-        });
-        if (typeof is === 'string') t.equal(decided, is, what);
-        else t.match(decided, { reason: is[0], text: is[1] }, what);
-      }
-    }
-  });
+  t.test(promise, async (t) => checkPolicy(t, cases));
 }
 
 t.test('a name that no rule names, at a port of no range rule, is refused before DNS is asked', async (t) => {
@@ -293,41 +189,6 @@ t.test('a name that no rule names, at a port of no range rule, is refused before
   );
   t.doesNotThrow(() => policy.decide(targetOf('b.test:80')), 'the addresses decide');
 });
-
-t.test(
-  "the proxy's own listeners are refused whatever the rules say, in every form of their address",
-  async (t) => {
-    const rules = ['*:*', '127.0.0.0/8:*', '[::1]:*', '10.0.0.0/8:*'].map(rule);
-    const own = new Set(['127.0.0.1', '::1', '10.0.0.1']);
-    const policy = createPolicy({
-      allow: rules,
-      deny: [],
-      isOwnListener: (address, port) => port === 3128 && own.has(address),
-    });
-    for (const address of [
-      '127.0.0.1',
-      '::ffff:127.0.0.1',
-      '::ffff:7f00:1',
-      '::1',
-      '0:0::1',
-      '10.0.0.1',
-      '64:ff9b::10.0.0.1',
-      '2002:a00:1::',
-    ]) {
-      const { judge } = policy.decide(targetOf('a.test:3128'));
-      t.match(judge(address), { reason: 'destination_is_proxy', message: /is this proxy itself/ }, address);
-      t.equal(
-        policy.decide(targetOf('a.test:3129')).judge(address),
-        undefined,
-        'another port is another listener',
-      );
-    }
-    t.match(
-      outcomeOf(() => policy.decide(targetOf('127.0.0.1:3128')) && 'allowed'),
-      { reason: 'destination_is_proxy' },
-    );
-  },
-);
 
 t.test('the remedy of a refusal, when followed, opens what was refused', async (t) => {
   const refused: readonly (readonly [allow: readonly string[], target: string, address?: string])[] = [
@@ -367,27 +228,3 @@ t.test('the remedy of a refusal, when followed, opens what was refused', async (
     }
   }
 });
-
-function rule(text: string): Rule {
-  const parsed = parseRule(text);
-  if ('problem' in parsed) throw new Error(`${text}: ${parsed.problem}`);
-  return parsed;
-}
-
-function targetOf(authority: string): Target {
-  const target = parseTarget(authority);
-  if ('problem' in target) throw new Error(`${authority}: ${target.problem}`);
-  return target;
-}
-
-function outcomeOf(
-  decide: () => string,
-): string | { readonly reason: string; readonly text: string; readonly remedy: string } {
-  try {
-    return decide();
-  } catch (error) {
-    if (!(error instanceof TunnelError)) throw error;
-    const { reason, message, remedy } = error;
-    return { reason, remedy, text: `${message}; ${remedy}` };
-  }
-}

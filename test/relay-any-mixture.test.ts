@@ -8,7 +8,7 @@ import { unacknowledged } from './fixtures/flood.js';
 import { generator, type Random } from './fixtures/random.js';
 import { eachRelay, type Side } from './fixtures/relay-pair.js';
 
-const ROUNDS = 100;
+const ROUNDS = 60;
 const STEPS = 12;
 const SEED = 20_240_229;
 /** What both sides send, from its beginning. */

@@ -88,7 +88,10 @@ t.test('a client that leaves in mid-request is counted, or told so when it still
 
   const listening = await connectRaw(t, proxy);
   listening.end('CONNECT host.te');
-  t.match((await readHead(listening)).text, /^HTTP\/1\.1 400 http_request_error: /);
+  t.match(
+    (await readHead(listening)).text,
+    /^HTTP\/1\.1 400 http_request_error: .+ before it was complete; /,
+  );
   t.equal((await readToEnd(listening)).end, 'fin');
   t.equal(await proxy.metric(DROPPED('incomplete')), 1);
   t.equal(await proxy.metric(DROPPED('silent')), 0);

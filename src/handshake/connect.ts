@@ -105,6 +105,11 @@ export function parserFailure(error: Error & { readonly code?: string }, opening
       const detail = `the method ${method.slice(0, 32)} is unknown`;
       return new TunnelError('method_unknown', { detail, cause: error });
     }
+    case 'HPE_INVALID_EOF_STATE':
+      return new TunnelError('http_request_error', {
+        detail: 'the client ended the request before it was complete',
+        cause: error,
+      });
     default: {
       const words = error.message.replace(/^Parse Error:? ?/, '');
       const detail = `the request does not parse: ${words}`;

@@ -159,7 +159,7 @@ function who(record: TunnelRecord): object {
   return {
     tunnel: tunnelId,
     client,
-    ...(user === undefined ? {} : { user }),
+    ...(user === undefined ? {} : { user: printable(user) }),
     ...(target === undefined ? {} : { target: formatAuthority(target.host, target.port) }),
   };
 }

@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { REASON_TOKENS, REASONS } from '../reasons.js';
-import { isProbe, type LiveBytes, type TunnelRecord } from './tunnel-record.js';
+import { type DialTimings, REASON_TOKENS, REASONS } from '../reasons.js';
+import { isProbe, type LiveBytes, type RelayedTunnel, type TunnelRecord } from './tunnel-record.js';
 
 const LATENCY_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const DURATION_BUCKETS = [0.1, 1, 10, 60, 600, 3600, 14_400, 43_200, 86_400, 604_800];
@@ -99,8 +99,8 @@ export interface Metrics {
   uncaughtError(): void;
   /** Sets the `draining` gauge. */
   draining(): void;
-  /** A tunnel is open: its request is answered, and its bytes count from now on. */
-  tunnelOpened(engine: string, bytes: LiveBytes): void;
+  /** A tunnel is open: its dial is over, its request is answered, and its bytes count from now on. */
+  tunnelOpened(tunnel: RelayedTunnel, timings: DialTimings): void;
   /** Accounts a request at its end. To be called exactly once for each. */
   account(record: TunnelRecord): void;
 }
@@ -190,6 +190,11 @@ export function createMetrics(options: MetricsOptions): Metrics {
     return fault === 'upstream' || reason === 'resources_exhausted' ? dialFailures : undefined;
   }
 
+  const dialled = ({ dnsMs, connectMs }: DialTimings) => {
+    if (dnsMs !== undefined) dnsDuration.observe(dnsMs / 1000);
+    if (connectMs !== undefined) dialDuration.observe(connectMs / 1000);
+  };
+
   return {
     render: () => registry.metrics(),
     contentType: registry.contentType,
@@ -198,16 +203,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
     logRecordDropped: () => recordsDropped.inc(),
     uncaughtError: () => uncaught.inc(),
     draining: () => draining.set(1),
-    tunnelOpened(engine, bytes) {
+    tunnelOpened({ engine, bytes }, timings) {
+      dialled(timings);
       live.set(bytes, engine);
       requests.inc({ code: 200, reason: 'established' });
       tunnels.inc({ engine });
       active.inc({ engine });
     },
     account({ refusal, relayed, timings }) {
-      if (timings?.dnsMs !== undefined) dnsDuration.observe(timings.dnsMs / 1000);
-      if (timings?.connectMs !== undefined) dialDuration.observe(timings.connectMs / 1000);
       if (relayed === undefined) {
+        dialled(timings ?? {});
         const { reason, status } = refusal ?? { reason: 'proxy_internal_error', status: 500 };
         requests.inc({ code: status, reason });
         counterOf(reason)?.inc({ reason });

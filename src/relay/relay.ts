@@ -6,7 +6,8 @@ import type { Socket } from 'node:net';
  * 1. Bytes read ahead of the relay are delivered first; then every byte in order, none added, none held back.
  * 2. End of file on one side shuts down the other side's write half, after the bytes before it, and nothing more:
  *    the other direction goes on.
- * 3. A reset on one side resets the other, after the bytes already read have been delivered.
+ * 3. A reset on one side resets the other, after all that had arrived from that side has been delivered; also a reset that
+ *    follows the side's own end of file. It never becomes an end of file.
  * 4. A reader that stalls stops the sender: memory stays bounded.
  * 5. What the relay itself ends (idle, half-close, abort) it resets on both sides: an end of file is never made up.
  * 6. The counters of {@link Traffic} are live and never decrease.

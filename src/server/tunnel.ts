@@ -77,7 +77,7 @@ export async function serveTunnel(
     const traffic = noTraffic();
     const { name: engine } = stages.engine;
     record.relayed = { engine, bytes: traffic, openedMs: performance.now() };
-    metrics.tunnelOpened(engine, traffic);
+    metrics.tunnelOpened(record.relayed, upstream.timings);
     replyEstablished(client, tunnelId);
     const end = await stages.engine.relay(
       { client, upstream: upstream.socket, early, traffic },
