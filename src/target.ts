@@ -8,6 +8,8 @@ export interface Target {
   readonly port: number;
   /** 4 or 6 for an IP literal, 0 for a name. */
   readonly family: 0 | 4 | 6;
+  /** The name was written with a trailing dot: no search domain is tried. */
+  readonly absolute?: true;
 }
 
 /** Why an authority is not a target. */
@@ -66,7 +68,7 @@ export function parseHost(text: string): Omit<Target, 'port'> | TargetProblem {
     if (label.length > 63) return { problem: 'a label of its name is longer than 63 characters' };
     if (!LABEL.test(label)) return { problem: 'its host is neither a name nor an address' };
   }
-  return { host, family: 0 };
+  return { host, family: 0, ...(text.endsWith('.') ? { absolute: true } : {}) };
 }
 
 /** An IPv6 address without brackets, in canonical form (RFC 5952). */

@@ -152,7 +152,7 @@ t.test('a trailing dot and upper case are gone before the policy sees the name',
 t.test('a valid target becomes one host in one spelling', async (t) => {
   const targets: readonly (readonly [string, ReturnType<typeof parseTarget>])[] = [
     ['Host.Test:443', { host: 'host.test', port: 443, family: 0 }],
-    ['host.test.:443', { host: 'host.test', port: 443, family: 0 }],
+    ['host.test.:443', { host: 'host.test', port: 443, family: 0, absolute: true }],
     ['localhost:1', { host: 'localhost', port: 1, family: 0 }],
     ['a_b.c.test:65535', { host: 'a_b.c.test', port: 65535, family: 0 }],
     ['xn--bcher-kva.test:443', { host: 'xn--bcher-kva.test', port: 443, family: 0 }],
@@ -160,7 +160,10 @@ t.test('a valid target becomes one host in one spelling', async (t) => {
     ['3com.test:443', { host: '3com.test', port: 443, family: 0 }],
     [`${'a'.repeat(63)}.test:443`, { host: `${'a'.repeat(63)}.test`, port: 443, family: 0 }],
     [`${'a.'.repeat(124)}testx:443`, { host: `${'a.'.repeat(124)}testx`, port: 443, family: 0 }],
-    [`${'a.'.repeat(124)}testx.:443`, { host: `${'a.'.repeat(124)}testx`, port: 443, family: 0 }],
+    [
+      `${'a.'.repeat(124)}testx.:443`,
+      { host: `${'a.'.repeat(124)}testx`, port: 443, family: 0, absolute: true },
+    ],
     ['192.0.2.1:443', { host: '192.0.2.1', port: 443, family: 4 }],
     ['192.0.2.1.:443', { host: '192.0.2.1', port: 443, family: 4 }],
     ['[2001:DB8:0:0::0:1]:443', { host: '2001:db8::1', port: 443, family: 6 }],
@@ -174,7 +177,7 @@ t.test('a valid target becomes one host in one spelling', async (t) => {
     const parsed = parseTarget(authority);
     t.same(parsed, target, authority);
     if ('problem' in parsed) continue;
-    const again = formatAuthority(parsed.host, parsed.port);
+    const again = formatAuthority(`${parsed.host}${parsed.absolute ? '.' : ''}`, parsed.port);
     t.same(parseTarget(again), parsed, `${again} means the same`);
   }
 });

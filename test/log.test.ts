@@ -123,6 +123,23 @@ t.test('a refusal has one record, at the level of whose business it is', async (
   }
 });
 
+t.test(
+  'a name that the policy refuses by its addresses is refused in the log, and never allowed',
+  async (t) => {
+    const strict = await startProxy(t, ['--allow', '*:443', '--allow', '10.0.0.0/8:443']);
+    const { status, headers } = await exchange(t, strict, connectHead('localhost:443'));
+    t.equal(status, 403);
+    const tunnel = headers['spliceway-tunnel-id'];
+    t.match(await strict.until((record) => record.tunnel === tunnel), {
+      event: 'decision',
+      decision: 'refused',
+      reason: 'destination_ip_prohibited',
+    });
+    t.equal(await strict.stop(), 0);
+    t.equal(strict.log.filter((record) => record.tunnel === tunnel).length, 1);
+  },
+);
+
 t.test('a dial that fails has a second record with the reason, for the operator', async (t) => {
   const { port } = await listenOn(t);
   for (const [authority, reason, code] of [

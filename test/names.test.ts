@@ -83,6 +83,22 @@ t.test(
   },
 );
 
+t.test('a trailing dot keeps the search domains away', async (t) => {
+  dns.names.set('gone.search.test', () => ({ addresses: ['127.0.0.1'] }));
+  const { status, phrase } = await exchange(t, proxy, connectHead(`gone.:${peer.port}`));
+  t.equal(status, 502, phrase);
+  t.same(queriesOf('gone.search.test'), []);
+  t.equal(await dialledFor(t, 'gone'), `127.0.0.1:${peer.port}`, 'which it would have been found in');
+});
+
+t.test('a deny rule holds for a name that a search domain completes', async (t) => {
+  dns.names.set('secret.search.test', () => ({ addresses: ['127.0.0.1'] }));
+  const strict = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--deny', 'secret.search.test:*']);
+  const { status, phrase } = await exchange(t, strict, connectHead(`secret:${peer.port}`));
+  t.equal(status, 403);
+  t.match(phrase, /^destination_denied: .*deny rule secret\.search\.test/);
+});
+
 t.test('a name without an address is refused, and the reply says how DNS put it', async (t) => {
   dns.names.set('empty.test', () => ({ addresses: [] }));
   dns.names.set('servfail.test', () => ({ rcode: 'SERVFAIL' }));

@@ -40,6 +40,13 @@ const CASES: Readonly<Record<string, readonly PolicyCase[]>> = {
       is: 'by address',
     },
   ],
+  'an IPv4 range does not allow the IPv6 hosts whose owner put such an address into theirs': [
+    { allow: ['10.0.0.0/8:443'], target: '[2606:4700:1::5efe:a00:1]:443', is: NOT_ALLOWED },
+    { allow: ['10.0.0.0/8:443'], target: '[2002:a00:1::1]:443', is: NOT_ALLOWED },
+    { allow: ['127.0.0.0/8:*'], target: '[2606:4700:1::5efe:7f00:1]:25', is: NOT_ALLOWED },
+    { deny: ['10.0.0.0/8:443'], target: '[2002:a00:1::1]:443', is: ['destination_denied', /deny rule/] },
+    { allow: ['*:443'], target: '[64:ff9b:1:a9fe:a9:fe00:808:808]:443', is: SPECIAL },
+  ],
   'only a rule with a range inside opens a special-purpose range': [
     { allow: ['*:443'], target: '127.0.0.1:443', is: SPECIAL },
     {
@@ -117,3 +124,17 @@ t.test(
     );
   },
 );
+
+t.test('a name that a search domain made of another is denied as that name, too', async (t) => {
+  const policy = createPolicy({
+    allow: [rule('*:443')],
+    deny: [rule('secret.ns.svc.cluster.test:*')],
+    isOwnListener: () => false,
+  });
+  const { judge } = policy.decide(targetOf('secret:443'));
+  t.equal(judge('10.0.0.1', 'other.ns.svc.cluster.test'), undefined);
+  t.match(judge('10.0.0.1', 'secret.ns.svc.cluster.test'), {
+    reason: 'destination_denied',
+    message: /deny rule secret/,
+  });
+});

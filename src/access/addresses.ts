@@ -58,7 +58,9 @@ export const SPECIAL_RANGES: readonly SpecialPurpose[] = [
   special('240.0.0.0/4', 'reserved and broadcast', 'RFC 1112, RFC 919'),
   special('::/128', 'unspecified', 'RFC 4291'),
   special('::1/128', 'loopback', 'RFC 4291'),
+  special('64:ff9b:1::/48', 'local-use NAT64, whose form nobody else knows', 'RFC 8215'),
   special('100::/64', 'discard-only', 'RFC 6666'),
+  special('100:0:0:1::/64', 'dummy', 'RFC 9780'),
   special('2001:2::/48', 'benchmarking', 'RFC 5180'),
   special('2001:10::/28', 'ORCHID', 'RFC 4843'),
   special('2001:20::/28', 'ORCHIDv2', 'RFC 7343'),
@@ -93,7 +95,7 @@ export function specialPurpose(address: View): SpecialPurpose | undefined {
 
 /**
  * Every address that a packet to this one may end up at: itself, and the IPv4 address inside an IPv4-mapped (RFC 4291),
- * IPv4-translated (RFC 2765), IPv4-compatible (RFC 4291), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380) or ISATAP (RFC 5214) address.
+ * IPv4-translated (RFC 2765), IPv4-compatible (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380) or ISATAP (RFC 5214) address.
  *
  * @param text an IPv4 or IPv6 address, as a resolver or `Target.host` gives it
  * @throws Error where the text is no address
@@ -114,6 +116,17 @@ export function addressViews(text: string): readonly View[] {
   return address.isIPv4MappedAddress() ? embedded : [address, ...embedded];
 }
 
+/**
+ * The addresses that an allow rule may mean by this one: itself, an IPv4-mapped one as IPv4 and, through the well-known prefix of
+ * NAT64, the IPv4 address behind it. Not the other {@link addressViews}: whoever owns an IPv6 prefix chooses the ISATAP or 6to4
+ * form of its hosts, and with it the IPv4 address that seems to be inside.
+ */
+export function destinationViews(text: string): readonly View[] {
+  const views = addressViews(text);
+  const [first] = views;
+  return first !== undefined && inRange(first, NAT64) ? views : views.slice(0, 1);
+}
+
 /** Where transition mechanisms keep their IPv4 address: offset in bytes, and whether its bits are inverted. */
 const EMBEDDINGS: readonly {
   readonly range: AddressRange;
@@ -124,11 +137,12 @@ const EMBEDDINGS: readonly {
   { range: range('::ffff:0:0:0/96'), at: 12, flipped: false },
   { range: range('::/96'), at: 12, flipped: false },
   { range: range('64:ff9b::/96'), at: 12, flipped: false },
-  { range: range('64:ff9b:1::/48'), at: 12, flipped: false },
   { range: range('2002::/16'), at: 2, flipped: false },
   { range: range('2001::/32'), at: 4, flipped: false },
   { range: range('2001::/32'), at: 12, flipped: true },
 ];
+
+const NAT64 = range('64:ff9b::/96');
 
 function ipv4At(bytes: readonly number[], at: number, flipped: boolean): ipaddr.IPv4 {
   return new ipaddr.IPv4(bytes.slice(at, at + 4).map((byte) => (flipped ? byte ^ 0xff : byte)));

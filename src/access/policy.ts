@@ -3,6 +3,7 @@ import { formatAuthority, parseHost, parseIpv6, parsePort, type Target } from '.
 import {
   type AddressRange,
   addressViews,
+  destinationViews,
   inRange,
   liesIn,
   parseRange,
@@ -48,9 +49,10 @@ export interface Decision {
   /**
    * Whether this address may be dialled for this target.
    *
+   * @param resolved the name that DNS answered for, where a search domain made it another than the target's
    * @returns undefined when it may, otherwise the refusal
    */
-  readonly judge: (address: string) => TunnelError | undefined;
+  readonly judge: (address: string, resolved?: string) => TunnelError | undefined;
 }
 
 /** The rules in force, and what only the running server knows. */
@@ -108,12 +110,17 @@ export function createPolicy(options: PolicyOptions): Policy {
       const allowedRanges = rangesOf(allowAtPort);
       if (!byDefault && rule === undefined && allowedRanges.length === 0) throw unallowed(target, false);
 
-      const judge = (address: string): TunnelError | undefined => {
+      const judge = (address: string, resolved = host): TunnelError | undefined => {
         const views = addressViews(address);
         const where = describe(target, address);
         if (views.some((view) => options.isOwnListener(view.toString(), port))) {
           return new TunnelError('destination_is_proxy', { detail: `${where} is this proxy itself` });
         }
+        // A search domain may have made another name of it, which a rule names.
+        const deniedAs = denyAtPort.find((candidate) =>
+          matchesName(candidate, { ...target, host: resolved }),
+        );
+        if (deniedAs !== undefined) return denied(target, deniedAs, resolved);
         const deniedByRange = denyAtPort.find(({ hosts }) => 'network' in hosts && holdsOne(hosts, views));
         if (deniedByRange !== undefined) return denied(target, deniedByRange, address);
         for (const view of views) {
@@ -127,7 +134,8 @@ export function createPolicy(options: PolicyOptions): Policy {
             ),
           });
         }
-        if (byDefault || rule !== undefined || allowedRanges.some((range) => holdsOne(range, views)))
+        const destination = destinationViews(address);
+        if (byDefault || rule !== undefined || allowedRanges.some((range) => holdsOne(range, destination)))
           return undefined;
         return unallowed(target, false, address);
       };

@@ -4,13 +4,13 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Authenticator } from '../access/credentials.js';
 import type { TunnelSlots } from '../access/limits.js';
-import type { Policy } from '../access/policy.js';
+import type { Decision, Policy } from '../access/policy.js';
 import { readConnect } from '../handshake/connect.js';
 import { replyEstablished, replyRefused } from '../handshake/reply.js';
 import { logClose, logDecision } from '../observe/log.js';
 import type { Metrics } from '../observe/metrics.js';
 import type { TunnelRecord } from '../observe/tunnel-record.js';
-import { TunnelError } from '../reasons.js';
+import { REASONS, TunnelError } from '../reasons.js';
 import { noTraffic, type RelayEngine, type RelayOptions } from '../relay/relay.js';
 import { formatAuthority } from '../target.js';
 import { type DialOptions, dial } from '../upstream/dial.js';
@@ -62,13 +62,18 @@ export async function serveTunnel(
     const decision = stages.policy.decide(request.target);
     record.rule = decision.rule?.text;
     release = stages.slots.take(identity.user, record.clientAddress);
-    record.allowed = true;
-    logDecision(logger, record);
 
-    const upstream = await dial(
-      request.target,
-      { ...stages.dialOptions, judge: decision.judge },
-      stop.signal,
+    // The decision is made with the first address that may be dialled, and said once.
+    const judge: Decision['judge'] = (address, name) => {
+      const refusal = decision.judge(address, name);
+      if (refusal === undefined) allow(record, logger);
+      return refusal;
+    };
+    const upstream = await dial(request.target, { ...stages.dialOptions, judge }, stop.signal).catch(
+      (error: unknown) => {
+        if (!isPolicy(error)) allow(record, logger);
+        throw error;
+      },
     );
     record.address = upstream.address;
     record.timings = upstream.timings;
@@ -99,6 +104,17 @@ export async function serveTunnel(
     if (record.allowed) logClose(logger, record);
     else logDecision(logger, record);
   }
+}
+
+/** Says that the policy lets a request pass, unless that was said. */
+function allow(record: TunnelRecord, logger: Logger): void {
+  if (record.allowed) return;
+  record.allowed = true;
+  logDecision(logger, record);
+}
+
+function isPolicy(error: unknown): boolean {
+  return error instanceof TunnelError && REASONS[error.reason].fault === 'policy';
 }
 
 /** Refuses what never became a CONNECT request, and accounts it like one that did. */

@@ -19,6 +19,12 @@ export interface DialOptions {
   readonly keepaliveMs: number;
 }
 
+/** Who vets addresses before they are dialled. */
+interface Judged {
+  /** @param name the name that has the address, search domain included */
+  readonly judge: (address: string, name: string) => TunnelError | undefined;
+}
+
 /** A connection to what was asked for. */
 export interface Upstream {
   /** Half-open capable, with an `error` listener; whoever receives it closes it. */
@@ -49,7 +55,7 @@ const RETRY_DELAYS_MS = [100, 250, 500, 1000] as const;
  */
 export async function dial(
   target: Target,
-  { judge, ...options }: DialOptions & { readonly judge: (address: string) => TunnelError | undefined },
+  { judge, ...options }: DialOptions & Judged,
   signal: AbortSignal,
 ): Promise<Upstream> {
   const startedMs = performance.now();
@@ -92,7 +98,7 @@ function tooLate(target: Target, dialTimeoutMs: number): TunnelError {
 
 async function dialOnce(
   target: Target,
-  { judge, ...options }: DialOptions & { readonly judge: (address: string) => TunnelError | undefined },
+  { judge, ...options }: DialOptions & Judged,
   signal: AbortSignal,
 ): Promise<Upstream> {
   const startedMs = performance.now();
@@ -103,9 +109,12 @@ async function dialOnce(
     ...(connectingMs === undefined ? {} : { connectMs: performance.now() - connectingMs }),
   });
   try {
-    const resolved = target.family === 0 ? await resolveName(target.host, options, signal) : [target.host];
+    const { name, addresses } =
+      target.family === 0
+        ? await resolveName(target, options, signal)
+        : { name: target.host, addresses: [target.host] };
     if (target.family === 0) dnsMs = performance.now() - startedMs;
-    const judged = resolved.map((address) => ({ address, refusal: judge(address) }));
+    const judged = addresses.map((address) => ({ address, refusal: judge(address, name) }));
     const permitted = judged.filter(({ refusal }) => refusal === undefined).map(({ address }) => address);
     const refusal = judged[0]?.refusal;
     if (permitted.length === 0 && refusal !== undefined) throw refusal;

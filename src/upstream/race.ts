@@ -5,6 +5,9 @@ import { formatAuthority } from '../target.js';
 /** How long a connection attempt is given before the next address is tried beside it (RFC 8305 §5: 250 ms). */
 export const ATTEMPT_DELAY_MS = 250;
 
+/** So many addresses of a name are tried at most: a name may have hundreds, and each attempt holds a descriptor. */
+const MAX_ADDRESSES = 16;
+
 /** What a race needs. */
 export interface RaceOptions {
   readonly port: number;
@@ -36,7 +39,7 @@ export function raceAddresses(
   signal: AbortSignal,
 ): Promise<Connected> {
   return new Promise((resolve, reject) => {
-    const waiting = interleaveFamilies(addresses);
+    const waiting = interleaveFamilies(addresses).slice(0, MAX_ADDRESSES);
     const open = new Set<Socket>();
     const failures: Failure[] = [];
     let next: NodeJS.Timeout | undefined;
@@ -77,6 +80,8 @@ export function raceAddresses(
         if (!open.has(socket)) return;
         socket.setTimeout(0);
         socket.removeAllListeners('timeout');
+        // The winner outlives the race by hours: its listener must not keep the race in memory.
+        socket.off('error', failed).on('error', ignore);
         finish(socket);
         resolve({ socket, address });
       });
@@ -102,6 +107,8 @@ export function interleaveFamilies(addresses: readonly string[]): string[] {
   }
   return turns;
 }
+
+function ignore(): void {}
 
 interface Failure {
   readonly address: string;

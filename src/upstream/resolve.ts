@@ -2,6 +2,7 @@ import { Resolver } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { TunnelError } from '../reasons.js';
+import type { Target } from '../target.js';
 
 /** Where names come from; the defaults are the system's own files. */
 export interface ResolveOptions {
@@ -28,14 +29,14 @@ const AAAA_PATIENCE_MS = 1000;
  * @throws TunnelError `dns_error` or `dns_timeout`
  */
 export async function resolveName(
-  name: string,
+  { host: name, absolute }: Pick<Target, 'host' | 'absolute'>,
   options: ResolveOptions,
   signal: AbortSignal,
-): Promise<readonly string[]> {
+): Promise<Resolved> {
   // RFC 6761 §6.3: these names are loopback and never asked of DNS.
-  if (name === 'localhost' || name.endsWith('.localhost')) return ['127.0.0.1', '::1'];
+  if (name === 'localhost' || name.endsWith('.localhost')) return { name, addresses: ['127.0.0.1', '::1'] };
   const fromFile = addressesIn(await readText(options.hostsFile ?? '/etc/hosts'), name);
-  if (fromFile.length > 0) return fromFile;
+  if (fromFile.length > 0) return { name, addresses: fromFile };
   const rules = parseResolvConf(await readText(options.resolvConf ?? '/etc/resolv.conf'));
   signal.throwIfAborted();
 
@@ -51,10 +52,10 @@ export async function resolveName(
   signal.addEventListener('abort', onAbort);
   try {
     const failures: unknown[] = [];
-    for (const candidate of candidates(name, rules)) {
+    for (const candidate of absolute ? [name] : candidates(name, rules)) {
       const answer = await askServers(resolver, candidate, () => timedOut || signal.aborted);
       signal.throwIfAborted();
-      if (answer.addresses.length > 0) return answer.addresses;
+      if (answer.addresses.length > 0) return { name: candidate, addresses: answer.addresses };
       failures.push(...answer.failures);
       if (timedOut) break;
     }
@@ -65,6 +66,13 @@ export async function resolveName(
     clearTimeout(timer);
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+/** The addresses of a name. */
+export interface Resolved {
+  /** The name that has them: the one asked for, or that with a search domain behind it. */
+  readonly name: string;
+  readonly addresses: readonly string[];
 }
 
 interface DnsAnswer {
