@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
@@ -129,3 +130,28 @@ t.test('--admin off listens nowhere', async (t) => {
   t.match(without.stdout(), 'metrics        off');
   t.equal(await without.stop(), 0);
 });
+
+t.test('who asks for pages and does not read them gets one at a time, and no memory', async (t) => {
+  const greedy = await startProxy(t);
+  const [, host = '', port = ''] = /^(.*):([0-9]+)$/.exec(greedy.admin) ?? [];
+  const before = residentMiB(greedy);
+  const closed = Array.from({ length: 20 }, async () => {
+    const socket = connect({ host, port: Number(port) });
+    socket.on('error', () => {});
+    t.teardown(() => void socket.destroy());
+    await once(socket, 'connect');
+    socket.pause();
+    socket.write('GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(400));
+    socket.resume();
+    await once(socket, 'close');
+    return socket.bytesRead;
+  });
+  for (const bytes of await Promise.all(closed)) t.ok(bytes < 100_000, `${bytes} bytes are one page`);
+  t.ok(residentMiB(greedy) - before < 64, `${residentMiB(greedy) - before} MiB more`);
+  t.equal((await greedy.page('/live')).status, 200);
+});
+
+function residentMiB({ process: { pid } }: RunningProxy): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  return Number(/^VmRSS:\s+([0-9]+)/m.exec(status)?.[1]) / 1024;
+}

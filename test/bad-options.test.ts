@@ -243,6 +243,11 @@ t.test('a value that YAML would read in a way of its own is refused, not half ta
   }
 });
 
+t.test('an empty list of what is allowed is refused: it would allow everything', async (t) => {
+  const file = `${t.testdir({ 'options.yaml': 'allow: []\n' })}/options.yaml`;
+  t.match(problemsOf(['--config', file]).join('; '), /:1 allow is empty.*leave it out/);
+});
+
 t.test('a port below 1024 without the privilege is told with the way out', async (t) => {
   const { code, stderr } = await runCli(['serve', '--listen', '127.0.0.1:80', '--admin', 'off'], {
     under: ['setpriv', '--bounding-set=-net_bind_service', '--inh-caps=-net_bind_service'],

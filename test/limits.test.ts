@@ -4,7 +4,7 @@ import t, { type Test } from 'tap';
 import type { Reason } from '../src/reasons.js';
 import { type RunningProxy, startProxy, USER } from './fixtures/proxy.js';
 import { checkRefusal } from './fixtures/refusals.js';
-import { connectHead, listenOn, type Peer, readHead } from './fixtures/sockets.js';
+import { connectHead, connectRaw, listenOn, type Peer, readHead, readToEnd } from './fixtures/sockets.js';
 
 const OTHER = `Proxy-Authorization: Basic ${Buffer.from('other:password').toString('base64')}\r\n`;
 const FLAGS = ['--allow', '127.0.0.0/8:*', '--allow', '*.test:*', '--user', 'other:password'];
@@ -89,6 +89,20 @@ t.test('a tunnel has its place from the dial on, and a refusal takes none', asyn
   dialling.destroy();
   await proxy.until(({ reason }) => reason === 'client_gone');
   await open(t, proxy, peer);
+});
+
+t.test('silent connections make room for one that speaks', async (t) => {
+  const peer = await listenOn(t);
+  const proxy = await startProxy(t, FLAGS, { under: ['prlimit', '--nofile=128:128'] });
+  const silent: Socket[] = [];
+  for (let i = 0; i < 60; i += 1) silent.push(await connectRaw(t, proxy));
+  await open(t, proxy, peer);
+  const [first] = silent;
+  if (first !== undefined && !first.destroyed) await readToEnd(first);
+  t.ok(
+    silent.some(({ destroyed, readableEnded }) => destroyed || readableEnded),
+    'the oldest was closed',
+  );
 });
 
 t.test('without limits there are none', async (t) => {

@@ -110,6 +110,7 @@ t.test('an empty list and an empty variable leave the default', async (t) => {
     t.same(load([], { [variableOf(row.name)]: '' })[key], fallback, variableOf(row.name));
     if (row.repeatable === undefined) continue;
     t.same(load([], { [variableOf(row.name)]: ' \n' })[key], fallback, 'blank');
+    if (key === 'allow') continue; // An empty one would mean the opposite of what it says: see bad-options.
     const file = `${t.testdir({ 'options.yaml': `${row.name}: []` })}/options.yaml`;
     t.same(load(['--config', file])[key], fallback, `file ${row.name}`);
   }

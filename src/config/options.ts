@@ -234,7 +234,7 @@ export const OPTIONS = {
     placeholder: 'TIME',
     default: '1h',
     group: 'Shutting down',
-    help: 'Then wait so long for tunnels to end before cutting them.',
+    help: 'Then wait so long for tunnels to end before cutting them; 0 = cut at once.',
     parse: parseDuration,
   }),
 

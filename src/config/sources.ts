@@ -123,10 +123,16 @@ export function readConfigFile(path: string, problems: string[]): Source {
     const nodes = isSeq(value) ? value.items : [value];
     const texts = nodes.map(textOf);
     if (optionKey === undefined || row === undefined) {
-      problems.push(`${line} ${JSON.stringify(name)} is not an option${didYouMean(name, (known) => known)}`);
+      // A key that does not look like one may be a password in the wrong place.
+      const shown = /^[a-z-]{1,40}$/.test(name) ? JSON.stringify(name) : 'the key';
+      problems.push(`${line} ${shown} is not an option${didYouMean(name, (known) => known)}`);
     } else if (texts.includes(undefined) || (isSeq(value) && row.repeatable === undefined)) {
       const expected = row.repeatable === undefined ? 'a single value' : 'a value or a list of values';
       problems.push(`${where} must be ${expected}; ${QUOTING}`);
+    } else if (texts.length === 0 && optionKey === 'allow') {
+      problems.push(
+        `${where} is empty, which allows nothing: leave it out to allow every host, or list rules`,
+      );
     } else if (texts.length > 0) {
       source[optionKey] = texts.map((item) => ({ text: item ?? '', where }));
     }

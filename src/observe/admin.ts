@@ -63,6 +63,9 @@ export function createAdmin(options: AdminOptions): Server {
     }
   });
   server.maxConnections = MAX_CONNECTIONS;
+  // Who pipelines pages and does not read them would hold them all in memory, and every connection.
+  server.maxRequestsPerSocket = 1;
+  server.timeout = REQUEST_TIMEOUT_MS;
   server.on('clientError', (_error, socket) => socket.destroy());
   return server;
 }

@@ -53,7 +53,7 @@ export class Listener {
         const server = createServer({ allowHalfOpen: true, noDelay: true, ...this.#keepalive() });
         server.on('connection', (socket) => this.#accept(socket, parser));
         this.#servers.push(server);
-        server.listen({ host, port });
+        server.listen({ host, port, ipv6Only: this.#sharesPort(host, port) });
         await once(server, 'listening');
         // accept(2) may fail later, for want of descriptors: libuv sheds load by itself, the server goes on.
         server.on('error', (error) =>
@@ -64,6 +64,12 @@ export class Listener {
       this.close();
       throw error;
     }
+  }
+
+  /** `[::]` takes the port for IPv4 as well, unless it is told that another listener has it. */
+  #sharesPort(host: string, port: number): boolean {
+    const others = this.#options.listen.filter((other) => !other.host.includes(':'));
+    return host === '::' && port !== 0 && others.some((other) => other.port === port);
   }
 
   /** `ip:port` of every listening socket. */
@@ -105,7 +111,7 @@ export class Listener {
     // Before anything else: an unheard error would end the process, and with it everybody's tunnels.
     socket.on('error', () => {});
     this.#stages.metrics.connectionAccepted();
-    if (this.#connections.size >= this.#options.maxConnections) {
+    if (this.#connections.size >= this.#options.maxConnections && !this.#makeRoom()) {
       this.#stages.metrics.connectionDropped('limit');
       socket.destroy();
       return;
@@ -128,6 +134,16 @@ export class Listener {
     parser.emit('connection', socket);
     // Not before: the parser would then read behind the back of this listener. And ahead of the parser's own.
     socket.prependListener('data', handshake.onData);
+  }
+
+  /** Closes the connection that has been silent for longest: who says nothing must not keep out who does. */
+  #makeRoom(): boolean {
+    for (const socket of this.#handshakes.keys()) {
+      if (socket.bytesRead > 0) continue;
+      socket.destroy();
+      return true;
+    }
+    return false;
   }
 
   /** @returns false where the handshake was over already */
