@@ -31,8 +31,12 @@ async function main([name, ...argv]: readonly string[]): Promise<number> {
   if (name === undefined) return complain(help(), 64);
   if (name === '--help' || name === '-h' || name === 'help') return say(help(), 0);
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (command === undefined)
-    return complain(`spliceway: ${JSON.stringify(name)} is not a command\n\n${help()}`, 64);
+  if (command === undefined) {
+    const hint = name.startsWith('-')
+      ? '; options stand behind a command, as in spliceway serve --listen …'
+      : '';
+    return complain(`spliceway: ${JSON.stringify(name)} is not a command${hint}\n\n${help()}`, 64);
+  }
   if (command.help !== undefined && argv.some((word) => word === '--help' || word === '-h'))
     return say(command.help(), 0);
   try {
