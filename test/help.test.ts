@@ -74,12 +74,16 @@ t.test(
   async (t) => {
     const { stdout: help } = await runCli(['--help']);
     t.same(await runCli([]), { code: 64, stdout: '', stderr: help });
-    for (const word of ['sevre', '--listen', 'constructor'])
+    for (const word of ['sevre', 'constructor'])
       t.same(await runCli([word]), {
         code: 64,
         stdout: '',
         stderr: `spliceway: "${word}" is not a command\n\n${help}`,
       });
+    t.match(
+      (await runCli(['--listen', '127.0.0.1:0'])).stderr,
+      /"--listen" is not a command; .*spliceway serve --listen/,
+    );
   },
 );
 
