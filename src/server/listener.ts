@@ -139,7 +139,8 @@ export class Listener {
   /** Closes the connection that has been silent for longest: who says nothing must not keep out who does. */
   #makeRoom(): boolean {
     for (const socket of this.#handshakes.keys()) {
-      if (socket.bytesRead > 0) continue;
+      // One that was closed a moment ago has made its room already.
+      if (socket.bytesRead > 0 || socket.destroyed) continue;
       socket.destroy();
       return true;
     }
