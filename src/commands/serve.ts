@@ -149,13 +149,21 @@ function surviveErrors(metrics: Metrics, logger: Logger): void {
   }
 }
 
+/**
+ * How far apart the same signal may come twice and be one wish, in milliseconds: whoever stops a process group or a control group
+ * signals `npm start` as well as the proxy, and npm passes its own on.
+ */
+const SAME_WISH_MS = 250;
+
 /** Resolves with the first signal; each further one calls back. */
 function firstSignal(onAnother: () => void): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let signalled = false;
+    let first: { readonly signal: NodeJS.Signals; readonly atMs: number } | undefined;
     const onSignal = (signal: NodeJS.Signals) => {
-      if (signalled) onAnother();
-      signalled = true;
+      const again =
+        first !== undefined && (signal !== first.signal || performance.now() - first.atMs > SAME_WISH_MS);
+      if (again) onAnother();
+      first ??= { signal, atMs: performance.now() };
       resolve(signal);
     };
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal);

@@ -34,7 +34,7 @@ RULE is HOST_PATTERN[:PORTS]:
   127.0.0.0/8:*                   only a rule that names addresses opens a special-purpose range
 Without :PORTS a rule means 443,6443.
 
-Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts.
+Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts at once.
 Exit code: 0 drained, 1 cut or failed, 64 wrong use.
 `;
 }
