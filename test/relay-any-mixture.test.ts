@@ -100,7 +100,8 @@ async function behave(peer: Socket, story: Story, steps: number, random: Random)
     } else if (choice < 0.66) {
       story.steps.push('reset');
       story.ended = 'reset';
-      story.accepted = story.sent - unacknowledged(peer);
+      // What was sent before the other's reset came is nobody's promise.
+      story.accepted = story.sent - (unacknowledged(peer) ?? story.sent);
       resetNow(peer);
     } else if (choice < 0.8) {
       peer.pause();

@@ -82,7 +82,7 @@ for (const { name, trouble } of [
       const written = await writeUntilStopped(pair[one], bytes);
       pair[other].write(trouble);
       // Read in the same turn as the reset: the relay does nothing in between.
-      const accepted = written - unacknowledged(pair[one]);
+      const accepted = written - (unacknowledged(pair[one]) ?? Number.NaN);
       resetNow(pair[one]);
       // Now the kernel has all that the relay had to send, and must not be made to forget it while the reader stalls again.
       const part = await readBytes(pair[other], Math.floor(accepted / 2));
