@@ -5,6 +5,7 @@ t.test('a rule that could be read in two ways is a problem', async (t) => {
   const wrong: readonly (readonly [text: string, says: RegExp])[] = [
     ['', /no host/],
     [':443', /no host/],
+    ['*.:443', /no host/],
     ['a.test:', /its ports/],
     ['a.test:0', /its ports/],
     ['a.test:65536', /its ports/],

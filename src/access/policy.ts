@@ -209,7 +209,8 @@ function parseHosts(text: string): HostPattern | AddressRange | { readonly probl
     return parseRange(`${literal}${bracketed[2] ?? ''}`) ?? { problem: noRange(text) };
   }
   if (/^[0-9.]+(\/[0-9]*)?$/.test(text)) return parseRange(text) ?? { problem: noRange(text) };
-  if (text === '') return { problem: 'it has no host; * stands for any' };
+  // Without its dot *. would be a star that fits single labels only.
+  if (text === '' || text === '*.') return { problem: 'it has no host; * stands for any' };
   if (/^[0-9.*]*[0-9][0-9.*]*$/.test(text)) return { problem: noRange(text) };
   // A wildcard stands where letters may, so the name must be valid with letters in its place.
   const name = text.replace(/^\*\./, 'any.').replaceAll('*', 'a');
