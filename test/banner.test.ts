@@ -2,6 +2,7 @@ import t from 'tap';
 import { banner } from '../src/config/banner.js';
 import { loadConfig } from '../src/config/load.js';
 import { credentialsOf } from '../src/config/options.js';
+import { streamEngine } from '../src/relay/stream.js';
 
 /** What a start with these options prints. */
 function printed(
@@ -15,7 +16,7 @@ function printed(
     credentials: credentialsOf(config),
     invented: undefined,
     picked: {
-      engine: { name: 'stream', relay: () => Promise.resolve({ cause: 'aborted' }) },
+      engine: streamEngine,
       absent: [{ name: 'splice', why: 'not on this machine' }],
     },
     addresses,

@@ -41,7 +41,7 @@ t.test('200 CONNECTs at once are all served, and leave no descriptor behind', as
   );
   t.equal(socketsOf(proxy.process), before, 'every descriptor is back');
   t.equal(await proxy.metric('spliceway_requests_total{code="200",reason="established"}'), TUNNELS);
-  t.equal(await proxy.metric('spliceway_tunnels_active{engine="stream"}'), 0);
+  t.equal(await proxy.metric('spliceway_tunnels_active{engine="splice"}'), 0);
 });
 
 const open: (() => void)[] = [];

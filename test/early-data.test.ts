@@ -128,7 +128,7 @@ t.test('early data of a refused request goes nowhere', async (t) => {
   const { client, upstream } = await openTunnel(t, proxy, peer);
   client.end('later');
   t.equal((await readToEnd(upstream)).bytes.toString(), 'later');
-  t.equal(await proxy.metric('spliceway_tunnel_bytes_total{direction="up",engine="stream"}'), 5);
+  t.equal(await proxy.metric('spliceway_tunnel_bytes_total{direction="up",engine="splice"}'), 5);
 });
 
 function inParts(bytes: Buffer): readonly Buffer[] {

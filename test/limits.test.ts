@@ -109,7 +109,7 @@ t.test('without limits there are none', async (t) => {
   const peer = await listenOn(t);
   const proxy = await startProxy(t, FLAGS);
   for (let i = 0; i < 50; i += 1) await open(t, proxy, peer);
-  t.equal(await proxy.metric('spliceway_tunnels_active{engine="stream"}'), 50);
+  t.equal(await proxy.metric('spliceway_tunnels_active{engine="splice"}'), 50);
   t.equal(proxy.log.filter(({ user }) => user === USER).length, 50);
 });
 

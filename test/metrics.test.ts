@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { METRICS, type MetricRow } from '../src/observe/metrics.js';
 import { REASON_TOKENS, REASONS } from '../src/reasons.js';
 import { ENGINES } from '../src/relay/engines.js';
-import { RELAY_CAUSES } from '../src/relay/relay.js';
+import { RELAY_CAUSES, RELAY_FALLBACKS } from '../src/relay/relay.js';
 import { PASSWORD, type RunningProxy, startProxy, USER } from './fixtures/proxy.js';
 import { byLabel, seriesOf } from './fixtures/series.js';
 import { connectHead, exchange, listenOn, openTunnel } from './fixtures/sockets.js';
@@ -14,10 +14,11 @@ const ROWS: readonly (readonly [string, MetricRow])[] = Object.entries(METRICS);
 const CLOSED_SETS: Readonly<Record<string, ReadonlySet<string>>> = {
   reason: new Set([...REASON_TOKENS, 'established']),
   code: new Set(['200', ...REASON_TOKENS.map((token) => String(REASONS[token].status))]),
-  cause: new Set(RELAY_CAUSES),
+  cause: new Set<string>([...RELAY_CAUSES, ...RELAY_FALLBACKS]),
   engine: new Set(Object.keys(ENGINES)),
   direction: new Set(['up', 'down']),
-  state: new Set(['active', 'absent']),
+  state: new Set(['active', 'absent', 'in_use', 'pooled']),
+  path: new Set(['splice', 'copy']),
 };
 
 async function checkPage(t: Test, proxy: RunningProxy): Promise<void> {

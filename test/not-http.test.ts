@@ -98,7 +98,7 @@ t.test('what is not HTTP is told so, counted by kind, and troubles nobody else',
     bystander.client.write('ping');
     t.equal((await readBytes(bystander.upstream, 4)).toString(), 'ping');
     t.equal(await proxy.metric('spliceway_uncaught_errors_total'), 0);
-    t.equal(await proxy.metric('spliceway_tunnels_active{engine="stream"}'), 1);
+    t.equal(await proxy.metric('spliceway_tunnels_active{engine="splice"}'), 1);
     t.same(
       proxy.log.filter(({ level }) => level === 'error' || level === 'warn'),
       [],

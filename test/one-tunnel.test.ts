@@ -28,7 +28,7 @@ t.test('a tunnel carries bytes both ways, ends with both halves, and is accounte
     2,
     'a record of the decision and one of the close',
   );
-  t.equal(await proxy.metric('spliceway_tunnels_active{engine="stream"}'), 0);
-  t.equal(await proxy.metric('spliceway_tunnel_bytes_total{direction="up",engine="stream"}'), 4);
+  t.equal(await proxy.metric('spliceway_tunnels_active{engine="splice"}'), 0);
+  t.equal(await proxy.metric('spliceway_tunnel_bytes_total{direction="up",engine="splice"}'), 4);
   t.equal(await proxy.stop(), 0);
 });

@@ -1,9 +1,9 @@
 import { getEventListeners } from 'node:events';
-import { readdirSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { RelayCause } from '../src/relay/relay.js';
 import { resetNow } from '../src/relay/reset.js';
 import { receiveAll } from './fixtures/endings.js';
+import { socketsOf } from './fixtures/process-state.js';
 import { eachRelay, type RelayPair, type RelayPairOptions } from './fixtures/relay-pair.js';
 import { readBytes } from './fixtures/sockets.js';
 
@@ -71,7 +71,7 @@ const ENDINGS: readonly Ending[] = [
 
 for (const { name, cause, options = {}, act } of ENDINGS) {
   eachRelay(`the end is ${cause} when ${name}`, async (t, relay) => {
-    const descriptors = openDescriptors();
+    const sockets = socketsOf(process);
     const pair = await relay.pair(t, { early: Buffer.from('early'), ...options });
     await readBytes(pair.upstream, 5);
     let reports = 0;
@@ -86,7 +86,7 @@ for (const { name, cause, options = {}, act } of ENDINGS) {
     // Whatever comes later is no second end.
     pair.abort();
     await Promise.all([close(pair.client), close(pair.upstream), reported]);
-    t.equal(openDescriptors(), descriptors, 'every descriptor is closed');
+    t.equal(socketsOf(process), sockets, 'every socket is closed');
     t.equal(reports, 1);
   });
 }
@@ -96,8 +96,4 @@ async function close(peer: Socket): Promise<void> {
   const closed = new Promise((resolve) => peer.once('close', resolve));
   resetNow(peer);
   await closed;
-}
-
-function openDescriptors(): number {
-  return readdirSync('/proc/self/fd').length;
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo, Server } from 'node:net';
+import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import { basicAuthenticator, type Credential, everybody } from '../access/credentials.js';
 import { createFailureThrottle, createTunnelSlots } from '../access/limits.js';
@@ -36,12 +37,16 @@ export interface ServeProcess {
  */
 export async function serve(argv: readonly string[], { env, version }: ServeProcess): Promise<number> {
   const { config, warnings } = loadConfig(argv, env);
-  const picked = pickRelay(config.relay);
+  const picked = pickRelay(config.relay, {
+    threads: config.relayThreads || availableParallelism(),
+    userTimeoutMs: config.userTimeout,
+  });
   const metrics = createMetrics({
     version,
     engine: picked.engine.name,
     absentEngines: picked.absent,
     causes: RELAY_CAUSES,
+    relayTotals: picked.engine.totals?.bind(picked.engine),
   });
   const log = createLog({
     logLevel: config.logLevel,

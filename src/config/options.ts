@@ -171,6 +171,14 @@ export const OPTIONS = {
     help: 'How bytes are moved; auto takes the best there is.',
     parse: oneOf(['auto', 'splice', 'stream']),
   }),
+  relayThreads: option({
+    name: 'relay-threads',
+    placeholder: 'N',
+    default: '0',
+    group: 'Tunnels',
+    help: 'Threads that the splice engine moves bytes with; 0 = one for each core.',
+    parse: parseCount,
+  }),
   idleTimeout: option({
     name: 'idle-timeout',
     placeholder: 'TIME',
@@ -194,6 +202,14 @@ export const OPTIONS = {
     group: 'Tunnels',
     help: 'TCP keepalive on both sides after so much silence; 0 = none.',
     parse: parseKeepalive,
+  }),
+  userTimeout: option({
+    name: 'user-timeout',
+    placeholder: 'TIME',
+    default: '0s',
+    group: 'Tunnels',
+    help: "End a tunnel whose peer takes no byte for so long (TCP_USER_TIMEOUT; splice engine), a reader that stalls included; 0 = the system's, some 15 minutes without an answer.",
+    parse: parseDuration,
   }),
 
   maxTunnels: option({

@@ -7,9 +7,12 @@ const PROXY_NAME = 'spliceway';
 /** The header that carries a tunnel's id, as the log does: stunnel logs the headers of a 2xx too. */
 export const TUNNEL_ID_HEADER = 'Spliceway-Tunnel-Id';
 
-/** Says in one write that the tunnel is open (RFC 9110 §9.3.6: no content, no framing fields). */
-export function replyEstablished(client: Socket, tunnelId: string): void {
-  client.write(`HTTP/1.1 200 Connection established\r\n${TUNNEL_ID_HEADER}: ${tunnelId}\r\n\r\n`);
+/** Says that the tunnel is open (RFC 9110 §9.3.6: no content, no framing fields). The relay sends it, in one write. */
+export function establishedReply(tunnelId: string): Buffer {
+  return Buffer.from(
+    `HTTP/1.1 200 Connection established\r\n${TUNNEL_ID_HEADER}: ${tunnelId}\r\n\r\n`,
+    'latin1',
+  );
 }
 
 /**

@@ -32,6 +32,21 @@ export const METRICS = {
     'Bytes relayed, those of open tunnels included; up is client to upstream.',
     ['direction', 'engine'],
   ),
+  spliceway_relay_path_bytes_total: row(
+    'counter',
+    'Bytes that the splice engine moved, by path: splice from kernel to kernel, copy through a buffer.',
+    ['path'],
+  ),
+  spliceway_relay_pipes: row(
+    'gauge',
+    'Pipes of the splice engine: in_use hold bytes, pooled wait for the next.',
+    ['state'],
+  ),
+  spliceway_relay_fallbacks_total: row(
+    'counter',
+    'How often the splice engine copied for want of a pipe, by cause.',
+    ['cause'],
+  ),
   spliceway_tunnel_closes_total: row('counter', 'Tunnels ended, by cause.', ['cause']),
   spliceway_tunnel_probes_total: row(
     'counter',
@@ -112,6 +127,17 @@ export interface MetricsOptions {
   readonly absentEngines: readonly { readonly name: string; readonly why: string }[];
   /** Every cause that a tunnel can end with. */
   readonly causes: readonly string[];
+  /** What the engine holds and has done since it began; absent where it has nothing to tell. */
+  readonly relayTotals?: (() => EngineTotals) | undefined;
+}
+
+/** What an engine that speaks to the kernel tells of itself. */
+export interface EngineTotals {
+  readonly splicedBytes: number;
+  readonly copiedBytes: number;
+  readonly pipesInUse: number;
+  readonly pipesPooled: number;
+  readonly fallbacks: Readonly<Record<string, number>>;
 }
 
 /** A registry with the rows of {@link METRICS} and the default process and Node.js metrics. */
@@ -127,7 +153,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
       registers: [registry],
       ...(collect === undefined ? {} : { collect }),
     });
-  const gauge = (name: MetricName) => new Gauge({ ...declaration(name), registers: [registry] });
+  const gauge = (name: MetricName, collect?: (this: Gauge) => void) =>
+    new Gauge({ ...declaration(name), registers: [registry], ...(collect === undefined ? {} : { collect }) });
   const histogram = (name: MetricName) =>
     new Histogram({
       ...declaration(name),
@@ -169,6 +196,25 @@ export function createMetrics(options: MetricsOptions): Metrics {
       this.inc({ direction: 'down', engine }, bytesDown);
     }
   });
+
+  const { relayTotals } = options;
+  if (relayTotals !== undefined) {
+    counter('spliceway_relay_path_bytes_total', function collect() {
+      const { splicedBytes, copiedBytes } = relayTotals();
+      this.reset();
+      this.inc({ path: 'splice' }, splicedBytes);
+      this.inc({ path: 'copy' }, copiedBytes);
+    });
+    gauge('spliceway_relay_pipes', function collect() {
+      const { pipesInUse, pipesPooled } = relayTotals();
+      this.set({ state: 'in_use' }, pipesInUse);
+      this.set({ state: 'pooled' }, pipesPooled);
+    });
+    counter('spliceway_relay_fallbacks_total', function collect() {
+      this.reset();
+      for (const [cause, count] of Object.entries(relayTotals().fallbacks)) this.inc({ cause }, count);
+    });
+  }
 
   // A series that exists from the start lets rate() and alerts see the first event.
   tunnels.inc({ engine: options.engine }, 0);

@@ -18,6 +18,8 @@ export interface TunnelRecord {
   /** `ip:port` dialled. */
   address?: string;
   timings?: DialTimings;
+  /** Gives the place of the tunnel back. */
+  release?: () => void;
   /** Set when there is no tunnel. */
   refusal?: TunnelError;
   /** Set when there was one. */

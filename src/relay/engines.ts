@@ -1,4 +1,5 @@
 import type { EngineName, RelayEngine } from './relay.js';
+import { loadSplice, type SpliceOptions } from './splice.js';
 import { streamEngine } from './stream.js';
 
 /** An engine, or the reason why this machine does not have it. */
@@ -8,9 +9,9 @@ export type EngineState =
 
 /** Every engine that spliceway knows, best first. Tests and benchmarks iterate over it. */
 export const ENGINES = {
-  splice: (): EngineState => ({ absent: 'this version has no native core' }),
+  splice: (options: SpliceOptions): EngineState => loadSplice(options),
   stream: (): EngineState => ({ engine: streamEngine }),
-} as const satisfies Record<EngineName, () => EngineState>;
+} as const satisfies Record<EngineName, (options: SpliceOptions) => EngineState>;
 
 /** What `--relay` takes. */
 export type EngineChoice = EngineName | 'auto';
@@ -27,11 +28,14 @@ export interface PickedRelay {
  *
  * @throws Error with the reason, where the one asked for is absent: asking by name is no wish
  */
-export function pickRelay(choice: EngineChoice): PickedRelay {
+export function pickRelay(choice: EngineChoice, options: SpliceOptions): PickedRelay {
   const absent: { name: EngineName; why: string }[] = [];
-  for (const [name, load] of Object.entries(ENGINES) as [EngineName, () => EngineState][]) {
+  for (const [name, load] of Object.entries(ENGINES) as [
+    EngineName,
+    (options: SpliceOptions) => EngineState,
+  ][]) {
     if (choice !== 'auto' && choice !== name) continue;
-    const state = load();
+    const state = load(options);
     if (state.engine !== undefined) return { engine: state.engine, absent };
     absent.push({ name, why: state.absent });
   }

@@ -20,8 +20,36 @@ export interface RelayEngine {
    *
    * @param signal aborts the tunnel: cause `aborted`
    */
-  relay(tunnel: RelayTunnel, options: RelayOptions, signal: AbortSignal): Promise<RelayEnd>;
+  relay(tunnel: RelayTunnel, options: RelayOptions, signal: AbortSignal): Relay;
+  /** What the engine holds and has done, for the metrics; absent where there is nothing to tell. */
+  readonly totals?: () => RelayTotals;
 }
+
+/** A tunnel that is being relayed. */
+export interface Relay {
+  /** The engine that moves it: another than asked where this tunnel cannot be moved by that one. */
+  readonly engine: EngineName;
+  readonly traffic: Traffic;
+  readonly end: Promise<RelayEnd>;
+}
+
+/** What an engine that speaks to the kernel has done since it began, and holds now. */
+export interface RelayTotals {
+  /** Bytes by the way they took. */
+  readonly splicedBytes: number;
+  readonly copiedBytes: number;
+  /** Pipes that hold bytes, or are about to; and empty ones kept for the next. */
+  readonly pipesInUse: number;
+  readonly pipesPooled: number;
+  /** How often bytes were copied for want of a pipe, by cause. */
+  readonly fallbacks: Readonly<Record<RelayFallback, number>>;
+}
+
+/** Why bytes were copied that could have been spliced: `pipe-user-pages-soft` is used up, no descriptors, not spliceable. */
+export const RELAY_FALLBACKS = ['pipe_pages', 'descriptors', 'unsupported'] as const;
+
+/** A member of {@link RELAY_FALLBACKS}. */
+export type RelayFallback = (typeof RELAY_FALLBACKS)[number];
 
 /** The engines, best first. */
 export type EngineName = 'splice' | 'stream';
@@ -32,8 +60,8 @@ export interface RelayTunnel {
   readonly upstream: Socket;
   /** Bytes that came behind the CONNECT head; they reach the upstream first and count as traffic. */
   readonly early: Buffer;
-  /** Where the engine counts, from the first byte on. */
-  readonly traffic: Traffic;
+  /** What the client is told before anything else: the 2xx. No traffic. */
+  readonly reply: Buffer;
 }
 
 /** How long a tunnel may be silent, in milliseconds; 0: for ever. */
@@ -44,16 +72,16 @@ export interface RelayOptions {
   readonly halfCloseTimeoutMs: number;
 }
 
-/** Bytes relayed so far. */
+/** Bytes relayed so far: live while the tunnel runs, final afterwards. */
 export interface Traffic {
   /** Client to upstream. */
-  bytesUp: number;
+  readonly bytesUp: number;
   /** Upstream to client. */
-  bytesDown: number;
+  readonly bytesDown: number;
   /** When the first byte of the upstream was read, in milliseconds of `performance.now`. */
-  firstByteAtMs: number | undefined;
+  readonly firstByteAtMs: number | undefined;
   /** Whether the client has sent a completed TLS handshake and nothing more: what MTC's `nc -z` through stunnel leaves. */
-  handshakeOnly: boolean;
+  readonly handshakeOnly: boolean;
 }
 
 /** The causes of a tunnel's end; `client_fin` and `upstream_fin` name the side whose end of file came first. */
@@ -75,9 +103,4 @@ export type RelayCause = (typeof RELAY_CAUSES)[number];
 /** The one report of a tunnel's end. */
 export interface RelayEnd {
   readonly cause: RelayCause;
-}
-
-/** Traffic of a tunnel that has not begun. */
-export function noTraffic(): Traffic {
-  return { bytesUp: 0, bytesDown: 0, firstByteAtMs: undefined, handshakeOnly: false };
 }

@@ -1,13 +1,13 @@
 import type { Socket } from 'node:net';
 import { type Leftover, readLeftover } from './descriptor.js';
 import { HandshakeOnly } from './handshake-only.js';
-import type { RelayCause, RelayEnd, RelayEngine, RelayOptions, RelayTunnel } from './relay.js';
+import type { Relay, RelayCause, RelayEnd, RelayEngine, RelayOptions, RelayTunnel } from './relay.js';
 import { resetAfterDelivery, resetNow } from './reset.js';
 
 /** The reference engine: Node streams, on every platform, also for a client leg inside TLS. */
 export const streamEngine: RelayEngine = {
   name: 'stream',
-  relay: (tunnel, options, signal) => new StreamRelay(tunnel, options, signal).end,
+  relay: (tunnel, options, signal) => new StreamRelay(tunnel, options, signal),
 };
 
 type Side = 'client' | 'upstream';
@@ -20,7 +20,14 @@ const RESET_PROBE_MS = 1000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** One tunnel from its first byte to the close of both sockets. */
-class StreamRelay {
+class StreamRelay implements Relay {
+  readonly engine = 'stream';
+  readonly traffic = {
+    bytesUp: 0,
+    bytesDown: 0,
+    firstByteAtMs: undefined as number | undefined, // otherwise it is undefined for ever to the compiler
+    handshakeOnly: false,
+  };
   readonly end: Promise<RelayEnd>;
   readonly #tunnel: RelayTunnel;
   readonly #options: RelayOptions;
@@ -46,10 +53,11 @@ class StreamRelay {
     this.end = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    const { upstream, early } = tunnel;
+    const { client, upstream, early, reply } = tunnel;
     signal.addEventListener('abort', this.#onAbort);
     this.#arm();
     // Before anything that may be in the sockets' own buffers.
+    if (reply.length > 0) client.write(reply, this.#written.client);
     this.#count('client', early);
     if (early.length > 0) upstream.write(early, this.#written.upstream);
     this.#join('client');
@@ -128,7 +136,7 @@ class StreamRelay {
   }
 
   #count(side: Side, chunk: Buffer): void {
-    const { traffic } = this.#tunnel;
+    const { traffic } = this;
     if (side === 'client') {
       traffic.bytesUp += chunk.length;
       this.#handshake.push(chunk);

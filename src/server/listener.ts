@@ -28,7 +28,10 @@ interface Handshake {
 /** The listening sockets of the proxy and the connections they brought. */
 export class Listener {
   readonly #servers: Server[] = [];
+  /** Without a tunnel: their request is read, dialled for or refused. */
   readonly #connections = new Set<Socket>();
+  /** Connections that have become tunnels; an engine may have taken their sockets. */
+  #relayed = 0;
   readonly #tunnels = new Map<AbortController, Promise<void>>();
   readonly #options: ListenerOptions;
   readonly #stages: TunnelStages;
@@ -111,7 +114,7 @@ export class Listener {
     // Before anything else: an unheard error would end the process, and with it everybody's tunnels.
     socket.on('error', () => {});
     this.#stages.metrics.connectionAccepted();
-    if (this.#connections.size >= this.#options.maxConnections && !this.#makeRoom()) {
+    if (this.#connections.size + this.#relayed >= this.#options.maxConnections && !this.#makeRoom()) {
       this.#stages.metrics.connectionDropped('limit');
       socket.destroy();
       return;
@@ -213,10 +216,18 @@ export class Listener {
       return;
     }
     const stop = new AbortController();
-    this.#tunnels.set(
-      stop,
-      serveTunnel(event, this.#stages, stop).finally(() => this.#tunnels.delete(stop)),
-    );
+    let relayed = 0;
+    // The client is no variable of this scope: the tunnel's end would keep it in memory.
+    const onRelayed = (client: Socket) => {
+      this.#connections.delete(client);
+      relayed = 1;
+      this.#relayed += relayed;
+    };
+    const ended = serveTunnel(event, this.#stages, { stop, onRelayed }).finally(() => {
+      this.#tunnels.delete(stop);
+      this.#relayed -= relayed;
+    });
+    this.#tunnels.set(stop, ended);
   }
 
   #bound(): readonly AddressInfo[] {

@@ -6,12 +6,12 @@ import type { Authenticator } from '../access/credentials.js';
 import type { TunnelSlots } from '../access/limits.js';
 import type { Decision, Policy } from '../access/policy.js';
 import { readConnect } from '../handshake/connect.js';
-import { replyEstablished, replyRefused } from '../handshake/reply.js';
+import { establishedReply, replyRefused } from '../handshake/reply.js';
 import { logClose, logDecision } from '../observe/log.js';
 import type { Metrics } from '../observe/metrics.js';
 import type { TunnelRecord } from '../observe/tunnel-record.js';
 import { REASONS, TunnelError } from '../reasons.js';
-import { noTraffic, type RelayEngine, type RelayOptions } from '../relay/relay.js';
+import type { Relay, RelayEngine, RelayOptions } from '../relay/relay.js';
 import { formatAuthority } from '../target.js';
 import { type DialOptions, dial } from '../upstream/dial.js';
 
@@ -38,21 +38,39 @@ export interface ConnectEvent {
   readonly early: Buffer;
 }
 
-/**
- * One request from its head to its accounting: the six stages, in order. Never rejects.
- *
- * @param stop aborts whatever stage is under way: the listener when the drain has expired, this function when the client leaves
- */
-export async function serveTunnel(
-  { message, client, early }: ConnectEvent,
+/** What a tunnel and its listener tell each other. */
+export interface TunnelControl {
+  /** Aborts whatever stage is under way: the listener when the drain has expired, the tunnel when its client leaves. */
+  readonly stop: AbortController;
+  /** Called when the connection has become a tunnel: the relay has it from then on. */
+  readonly onRelayed: (client: Socket) => void;
+}
+
+/** One request from its head to its accounting: the six stages, in order. Never rejects. */
+export function serveTunnel(
+  event: ConnectEvent,
   stages: TunnelStages,
-  stop: AbortController,
+  control: TunnelControl,
 ): Promise<void> {
+  const record = newRecord(event.client);
+  return account(record, openTunnel(event, record, stages, control), stages);
+}
+
+/**
+ * The stages up to the relay. Whatever they needed (request, sockets, buffers) is garbage once the relay has taken over: an idle
+ * tunnel keeps its record, and what its engine keeps.
+ *
+ * @returns undefined where the request was refused, which the record tells
+ */
+async function openTunnel(
+  { message, client, early }: ConnectEvent,
+  record: TunnelRecord,
+  stages: TunnelStages,
+  { stop, onRelayed }: TunnelControl,
+): Promise<Relay | undefined> {
   const { logger, metrics, lingerMs } = stages;
-  const record = newRecord(client);
   const { tunnelId } = record;
   const unwatch = watchClient(client, early, stop);
-  let release = () => {};
   try {
     const request = readConnect(message);
     record.target = request.target;
@@ -61,7 +79,7 @@ export async function serveTunnel(
     record.user = identity.user;
     const decision = stages.policy.decide(request.target);
     record.rule = decision.rule?.text;
-    release = stages.slots.take(identity.user, record.clientAddress);
+    record.release = stages.slots.take(identity.user, record.clientAddress);
 
     // The decision is made with the first address that may be dialled, and said once.
     const judge: Decision['judge'] = (address, name) => {
@@ -79,31 +97,43 @@ export async function serveTunnel(
     record.timings = upstream.timings;
     unwatch();
 
-    const traffic = noTraffic();
-    const { name: engine } = stages.engine;
-    record.relayed = { engine, bytes: traffic, openedMs: performance.now() };
-    metrics.tunnelOpened(record.relayed, upstream.timings);
-    replyEstablished(client, tunnelId);
-    const end = await stages.engine.relay(
-      { client, upstream: upstream.socket, early, traffic },
+    const reply = establishedReply(tunnelId);
+    const relay = stages.engine.relay(
+      { client, upstream: upstream.socket, early, reply },
       stages.relayOptions,
       stop.signal,
     );
-    record.relayed.ended = { atMs: performance.now(), cause: end.cause };
+    record.relayed = { engine: relay.engine, bytes: relay.traffic, openedMs: performance.now() };
+    metrics.tunnelOpened(record.relayed, upstream.timings);
+    onRelayed(client);
+    return relay;
   } catch (error) {
     const refusal = asRefusal(error, logger);
     record.refusal = refusal;
     record.timings = refusal.timings;
-    // Behind the 200 everything is the tunnel's: not even an error is said there.
-    if (refusal.reason === 'client_gone' || record.relayed !== undefined) client.destroy();
+    if (refusal.reason === 'client_gone') client.destroy();
     else replyRefused(client, refusal, { tunnelId, lingerMs });
+    return undefined;
   } finally {
     unwatch();
-    release();
-    metrics.account(record);
-    if (record.allowed) logClose(logger, record);
-    else logDecision(logger, record);
   }
+}
+
+/** Waits for the end of a tunnel, or for there being none, and accounts it: exactly once. */
+async function account(
+  record: TunnelRecord,
+  opening: Promise<Relay | undefined>,
+  { metrics, logger }: TunnelStages,
+): Promise<void> {
+  const relay = await opening;
+  if (relay !== undefined && record.relayed !== undefined) {
+    const { cause } = await relay.end;
+    record.relayed.ended = { atMs: performance.now(), cause };
+  }
+  record.release?.();
+  metrics.account(record);
+  if (record.allowed) logClose(logger, record);
+  else logDecision(logger, record);
 }
 
 /** Says that the policy lets a request pass, unless that was said. */

@@ -1,0 +1,298 @@
+/*
+ * binding.c - relay.c for JavaScript, by Node-API alone: one binary serves every version of Node.
+ *
+ * JavaScript checks its arguments; here a wrong one is a mistake in src/relay/splice.ts and throws a TypeError.
+ */
+#define NAPI_VERSION 8
+#include "relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <node_api.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A tunnel that has ended, on its way from a relay thread to JavaScript. */
+struct ended {
+    struct ended *next;
+    struct relay_tunnel *tunnel;
+    uint32_t slot;
+    enum relay_cause cause;
+};
+
+/* What an environment (the main thread, a worker) has of its own. */
+struct binding {
+    struct relay *relay;
+    napi_threadsafe_function wake;
+    uint32_t tunnels;            /* that JavaScript has not heard the end of; they keep the process alive */
+    pthread_mutex_t lock;
+    struct ended *first, **last; /* under lock */
+};
+
+/* What a tunnel carries; allocated when it is added, so that its end needs no memory that may not be there. */
+struct tag {
+    struct ended ended;
+    napi_ref counters; /* keeps the slab alive while the core writes to it */
+};
+
+static napi_value throw_errno(napi_env env, const char *what, int error)
+{
+    char message[160];
+    snprintf(message, sizeof message, "%s: %s", what, strerror(error));
+    napi_throw_error(env, NULL, message);
+    return NULL;
+}
+
+static napi_value throw_misuse(napi_env env, const char *what)
+{
+    napi_throw_type_error(env, NULL, what);
+    return NULL;
+}
+
+/* On a relay thread: JavaScript is woken once for all that have ended meanwhile. */
+static void on_ended(void *owner, struct relay_tunnel *tunnel, enum relay_cause cause)
+{
+    struct binding *binding = owner;
+    struct tag *tag = relay_tag(tunnel);
+    bool first;
+    tag->ended.tunnel = tunnel;
+    tag->ended.cause = cause;
+    tag->ended.next = NULL;
+    pthread_mutex_lock(&binding->lock);
+    first = binding->first == NULL;
+    *binding->last = &tag->ended;
+    binding->last = &tag->ended.next;
+    pthread_mutex_unlock(&binding->lock);
+    if (first)
+        napi_call_threadsafe_function(binding->wake, NULL, napi_tsfn_nonblocking);
+}
+
+static struct ended *take_ended(struct binding *binding)
+{
+    struct ended *first;
+    pthread_mutex_lock(&binding->lock);
+    first = binding->first;
+    binding->first = NULL;
+    binding->last = &binding->first;
+    pthread_mutex_unlock(&binding->lock);
+    return first;
+}
+
+static void free_ended(napi_env env, struct ended *ended)
+{
+    struct tag *tag = (struct tag *)ended; /* its first member */
+    relay_free(ended->tunnel);
+    napi_delete_reference(env, tag->counters);
+    free(tag);
+}
+
+/* On the JavaScript thread: calls back with (slot, cause) for each. */
+static void report(napi_env env, napi_value callback, void *context, void *data)
+{
+    struct binding *binding = context;
+    struct ended *ended = take_ended(binding);
+    napi_value undefined = NULL;
+    (void)data;
+    if (env)
+        napi_get_undefined(env, &undefined);
+    while (ended) {
+        struct ended *next = ended->next;
+        uint32_t slot = ended->slot;
+        enum relay_cause cause = ended->cause;
+        free_ended(env, ended);
+        if (--binding->tunnels == 0 && env)
+            napi_unref_threadsafe_function(env, binding->wake);
+        if (env) {
+            napi_value arguments[2];
+            napi_create_uint32(env, slot, &arguments[0]);
+            napi_create_uint32(env, cause, &arguments[1]);
+            napi_call_function(env, undefined, callback, 2, arguments, NULL);
+        }
+        ended = next;
+    }
+}
+
+/* The environment goes: no thread may be left that would call into it. */
+static void stop(void *data)
+{
+    struct binding *binding = data;
+    struct relay *relay = binding->relay;
+    binding->relay = NULL;
+    if (relay)
+        relay_stop(relay);
+}
+
+static void finalize(napi_env env, void *data, void *hint)
+{
+    struct binding *binding = data;
+    struct ended *ended;
+    (void)hint;
+    stop(binding);
+    for (ended = take_ended(binding); ended;) {
+        struct ended *next = ended->next;
+        free_ended(env, ended);
+        ended = next;
+    }
+    pthread_mutex_destroy(&binding->lock);
+    free(binding);
+}
+
+static struct binding *binding_of(napi_env env)
+{
+    void *data = NULL;
+    napi_get_instance_data(env, &data);
+    return data;
+}
+
+/* start(threads, onEnded): void. Throws where threads or memory are not to be had. */
+static napi_value js_start(napi_env env, napi_callback_info info)
+{
+    struct binding *binding = binding_of(env);
+    size_t argc = 2;
+    napi_value argv[2], name;
+    uint32_t threads;
+    if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != 2 ||
+        napi_get_value_uint32(env, argv[0], &threads) != napi_ok || threads == 0)
+        return throw_misuse(env, "start(threads, onEnded)");
+    if (binding->relay)
+        return throw_misuse(env, "started already");
+    napi_create_string_utf8(env, "spliceway relay", NAPI_AUTO_LENGTH, &name);
+    if (napi_create_threadsafe_function(env, argv[1], NULL, name, 0, 1, NULL, NULL, binding, report, &binding->wake) != napi_ok)
+        return throw_misuse(env, "onEnded must be a function");
+    /* Tunnels keep the process alive; the core alone must not. */
+    napi_unref_threadsafe_function(env, binding->wake);
+    binding->relay = relay_start(&(struct relay_options){ .threads = threads, .ended = on_ended, .owner = binding });
+    if (!binding->relay)
+        return throw_errno(env, "the relay threads could not be started", errno);
+    return NULL;
+}
+
+static bool bytes_of(napi_env env, napi_value value, const void **bytes, size_t *count)
+{
+    void *data = NULL;
+    bool ok = napi_get_buffer_info(env, value, &data, count) == napi_ok;
+    *bytes = data;
+    return ok;
+}
+
+/*
+ * add(client, upstream, up, down, downUncounted, counters, slot, idleMs, halfCloseMs, userTimeoutMs): external.
+ * Duplicates both descriptors: the caller closes its own in the same turn. Throws, with nothing changed, where that fails.
+ */
+static napi_value js_add(napi_env env, napi_callback_info info)
+{
+    struct binding *binding = binding_of(env);
+    struct relay_tunnel_options options = { 0 };
+    size_t argc = 10, counters_length;
+    napi_value argv[10], result;
+    napi_typedarray_type type;
+    int32_t client, upstream;
+    uint32_t uncounted, slot, user_timeout;
+    int64_t idle, half_close;
+    void *counters;
+    struct tag *tag;
+    struct relay_tunnel *tunnel;
+    int error;
+    if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != 10 ||
+        napi_get_value_int32(env, argv[0], &client) != napi_ok || napi_get_value_int32(env, argv[1], &upstream) != napi_ok ||
+        !bytes_of(env, argv[2], &options.up, &options.up_bytes) || !bytes_of(env, argv[3], &options.down, &options.down_bytes) ||
+        napi_get_value_uint32(env, argv[4], &uncounted) != napi_ok ||
+        napi_get_typedarray_info(env, argv[5], &type, &counters_length, &counters, NULL, NULL) != napi_ok ||
+        type != napi_biguint64_array || napi_get_value_uint32(env, argv[6], &slot) != napi_ok ||
+        napi_get_value_int64(env, argv[7], &idle) != napi_ok || napi_get_value_int64(env, argv[8], &half_close) != napi_ok ||
+        napi_get_value_uint32(env, argv[9], &user_timeout) != napi_ok || idle < 0 || half_close < 0 ||
+        uncounted > options.down_bytes || counters_length < RELAY_COUNTERS)
+        return throw_misuse(env, "add(client, upstream, up, down, downUncounted, counters, slot, idleMs, halfCloseMs, userTimeoutMs)");
+    if (!binding->relay)
+        return throw_misuse(env, "not started");
+    tag = calloc(1, sizeof *tag);
+    if (!tag)
+        return throw_errno(env, "no memory for a tunnel", ENOMEM);
+    tag->ended.slot = slot;
+    options.tag = tag;
+    options.counters = counters;
+    options.down_uncounted = uncounted;
+    options.idle_ms = (uint64_t)idle;
+    options.half_close_ms = (uint64_t)half_close;
+    options.user_timeout_ms = user_timeout;
+    options.client = fcntl(client, F_DUPFD_CLOEXEC, 3);
+    options.upstream = options.client < 0 ? -1 : fcntl(upstream, F_DUPFD_CLOEXEC, 3);
+    error = errno;
+    tunnel = NULL;
+    if (options.upstream >= 0 && napi_create_reference(env, argv[5], 1, &tag->counters) == napi_ok) {
+        tunnel = relay_add(binding->relay, &options);
+        error = errno;
+    }
+    if (!tunnel) {
+        if (options.client >= 0)
+            close(options.client);
+        if (options.upstream >= 0)
+            close(options.upstream);
+        if (tag->counters)
+            napi_delete_reference(env, tag->counters);
+        free(tag);
+        return throw_errno(env, "the tunnel could not be handed to the relay threads", error);
+    }
+    if (binding->tunnels++ == 0)
+        napi_ref_threadsafe_function(env, binding->wake);
+    napi_create_external(env, tunnel, NULL, NULL, &result);
+    return result;
+}
+
+/* abort(external): void. Not after onEnded has been called for it. */
+static napi_value js_abort(napi_env env, napi_callback_info info)
+{
+    struct binding *binding = binding_of(env);
+    size_t argc = 1;
+    napi_value argv[1];
+    void *tunnel;
+    if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != 1 ||
+        napi_get_value_external(env, argv[0], &tunnel) != napi_ok || !binding->relay)
+        return throw_misuse(env, "abort(tunnel)");
+    relay_abort(binding->relay, tunnel);
+    return NULL;
+}
+
+/* totals(): number[], in the order of struct relay_totals. */
+static napi_value js_totals(napi_env env, napi_callback_info info)
+{
+    struct binding *binding = binding_of(env);
+    struct relay_totals totals = { 0 };
+    napi_value result, value;
+    (void)info;
+    if (binding->relay)
+        relay_read_totals(binding->relay, &totals);
+    const uint64_t values[] = { totals.spliced_bytes, totals.copied_bytes, totals.pipes_in_use, totals.pipes_pooled,
+                                totals.fallbacks[RELAY_NO_PIPE_PAGES], totals.fallbacks[RELAY_NO_DESCRIPTORS],
+                                totals.fallbacks[RELAY_NO_SPLICE] };
+    napi_create_array_with_length(env, sizeof values / sizeof values[0], &result);
+    for (uint32_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        napi_create_double(env, (double)values[i], &value);
+        napi_set_element(env, result, i, value);
+    }
+    return result;
+}
+
+NAPI_MODULE_INIT()
+{
+    struct binding *binding = calloc(1, sizeof *binding);
+    napi_property_descriptor functions[] = {
+        { "start", NULL, js_start, NULL, NULL, NULL, napi_enumerable, NULL },
+        { "add", NULL, js_add, NULL, NULL, NULL, napi_enumerable, NULL },
+        { "abort", NULL, js_abort, NULL, NULL, NULL, napi_enumerable, NULL },
+        { "totals", NULL, js_totals, NULL, NULL, NULL, napi_enumerable, NULL },
+    };
+    if (!binding)
+        return NULL;
+    pthread_mutex_init(&binding->lock, NULL);
+    binding->last = &binding->first;
+    napi_set_instance_data(env, binding, finalize, NULL);
+    /* Before the environment's handles close, and so before the thread-safe function does. */
+    napi_add_env_cleanup_hook(env, stop, binding);
+    napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+    return exports;
+}

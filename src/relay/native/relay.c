@@ -1,0 +1,941 @@
+/* relay.c - see relay.h. Threads, epoll, splice, copy; no Node in it. */
+#include "relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    BUFFER_BYTES = 256 * 1024, /* a thread's copy buffer */
+    SMALL_BYTES = 32 * 1024,   /* up to here recv + send cost less than two splices and a pipe */
+    BULK_BYTES = 64 * 1024,    /* a turn that moves less is no bulk any more */
+    PIPE_BYTES = 1024 * 1024,  /* what we ask for; above fs.pipe-max-size nobody gets it without CAP_SYS_RESOURCE */
+    PIPE_ENOUGH = 128 * 1024,  /* a pipe below is worth less than the copy buffer */
+    PIPES_POOLED = 32,         /* a thread keeps so many empty ones */
+    TURN_BYTES = 1024 * 1024,  /* then other tunnels have their turn */
+    EVENTS = 256,              /* a batch of epoll_wait */
+    LINGER_FIRST_MS = 2,       /* how soon to look whether a send queue is empty; doubles up to LINGER_LAST_MS */
+    LINGER_LAST_MS = 500
+};
+
+static const uint64_t NEVER = UINT64_MAX;
+static const size_t NOWHERE = SIZE_MAX;
+static const uint64_t RETRY_PIPES_NS = 1000000000;
+
+enum side { CLIENT, UPSTREAM };
+
+struct pipe {
+    int out; /* read end */
+    int in;  /* write end */
+    unsigned capacity;
+};
+
+/* One half-duplex: from one socket to the other. Bytes wait in `held` or in `pipe`, never in both. */
+struct pump {
+    struct pipe pipe;    /* pipe.capacity 0: none */
+    size_t piped;        /* bytes in it */
+    char *held;          /* bytes that were copied and could not be sent yet */
+    size_t held_at, held_end;
+    size_t turn;         /* bytes moved since it last ran dry */
+    bool readable;       /* the source may have something: not known to be dry */
+    bool writable;       /* the sink may take something: not known to be full */
+    bool hangup;         /* epoll saw an end of file or an error: a short read does not mean dry */
+    bool bulk;           /* splice rather than copy */
+    bool copy_only;      /* this socket cannot be spliced */
+    bool eof;            /* the source has ended */
+    bool done;           /* ... and the sink knows */
+};
+
+struct relay_tunnel {
+    struct thread *thread;
+    int fd[2];                   /* by side; -1 when closed */
+    struct pump pump[2];         /* by source */
+    uint64_t *counters;
+    uint64_t active_ns;          /* last byte moved */
+    uint64_t due_ns;             /* when its timer looks at it; its key in the heap */
+    uint64_t idle_ns, half_close_ns;
+    size_t heap_at;              /* its place in the thread's heap, or NOWHERE */
+    struct relay_tunnel *next, *previous; /* all of the thread */
+    struct relay_tunnel *queued; /* next with work left, or next of the dead */
+    void *tag;
+    atomic_bool abort;
+    uint8_t cause;               /* RELAY_CAUSES: none yet */
+    uint8_t first_fin;           /* likewise */
+    uint8_t tls;                 /* enum tls */
+    uint8_t tls_header_bytes;
+    uint8_t tls_header[5];
+    uint16_t tls_rest;
+    uint16_t linger_ms;          /* > 0: waits for the send queue of the side that is left */
+    int error[2];                /* a side is broken: it is read to its end, and then fails */
+    bool is_queued, is_dead, failed[2];
+};
+
+struct thread {
+    struct relay *relay;
+    pthread_t id;
+    int epoll, wake;
+    pthread_mutex_t inbox_lock;
+    struct relay_tunnel *inbox;  /* added, not yet seen; linked by `queued` */
+    atomic_bool look_for_aborts, stop;
+    struct relay_tunnel *tunnels, *ready, *ready_last, *dead;
+    struct relay_tunnel **heap;
+    size_t heap_size, heap_room;
+    struct pipe pool[PIPES_POOLED];
+    unsigned pooled;
+    uint64_t now_ns, no_pipes_until_ns;
+    _Atomic uint64_t spliced, copied, pipes_in_use, pipes_pooled, fallbacks[RELAY_FALLBACKS];
+    char *buffer;
+};
+
+struct relay {
+    struct relay_options options;
+    unsigned next;
+    struct thread threads[];
+};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void bump(_Atomic uint64_t *total, uint64_t by)
+{
+    /* One writer: no need for a locked instruction. */
+    atomic_store_explicit(total, atomic_load_explicit(total, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+static void set_counter(struct relay_tunnel *t, enum relay_counter which, uint64_t value)
+{
+    __atomic_store_n(&t->counters[which], value, __ATOMIC_RELAXED);
+}
+
+static uint64_t counter(const struct relay_tunnel *t, enum relay_counter which)
+{
+    return __atomic_load_n(&t->counters[which], __ATOMIC_RELAXED);
+}
+
+/* ---- Timers: a binary heap of tunnels by due_ns. Activity does not touch it: a timer that comes due looks at the clock. ---- */
+
+static void heap_put(struct thread *th, size_t at, struct relay_tunnel *t)
+{
+    th->heap[at] = t;
+    t->heap_at = at;
+}
+
+static void heap_up(struct thread *th, size_t at)
+{
+    struct relay_tunnel *t = th->heap[at];
+    for (; at > 0 && t->due_ns < th->heap[(at - 1) / 2]->due_ns; at = (at - 1) / 2)
+        heap_put(th, at, th->heap[(at - 1) / 2]);
+    heap_put(th, at, t);
+}
+
+static void heap_down(struct thread *th, size_t at)
+{
+    struct relay_tunnel *t = th->heap[at];
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= th->heap_size)
+            break;
+        if (child + 1 < th->heap_size && th->heap[child + 1]->due_ns < th->heap[child]->due_ns)
+            child++;
+        if (th->heap[child]->due_ns >= t->due_ns)
+            break;
+        heap_put(th, at, th->heap[child]);
+        at = child;
+    }
+    heap_put(th, at, t);
+}
+
+static void timer_move(struct thread *th, struct relay_tunnel *t, uint64_t due_ns)
+{
+    t->due_ns = due_ns;
+    heap_up(th, t->heap_at);
+    heap_down(th, t->heap_at);
+}
+
+static bool timer_add(struct thread *th, struct relay_tunnel *t)
+{
+    if (th->heap_size == th->heap_room) {
+        size_t room = th->heap_room ? th->heap_room * 2 : 64;
+        struct relay_tunnel **heap = realloc(th->heap, room * sizeof *heap);
+        if (!heap)
+            return false;
+        th->heap = heap;
+        th->heap_room = room;
+    }
+    heap_put(th, th->heap_size++, t);
+    heap_up(th, t->heap_at);
+    return true;
+}
+
+static void timer_remove(struct thread *th, struct relay_tunnel *t)
+{
+    size_t at = t->heap_at;
+    struct relay_tunnel *last = th->heap[--th->heap_size];
+    if (last == t)
+        return;
+    heap_put(th, at, last);
+    heap_up(th, at);
+    heap_down(th, last->heap_at);
+}
+
+/* ---- Pipes ---- */
+
+static void pipe_close(struct pipe *pipe)
+{
+    close(pipe->in);
+    close(pipe->out);
+    pipe->capacity = 0;
+}
+
+/* False: none is to be had now, and why was counted; then the bytes are copied. */
+static bool pipe_take(struct thread *th, struct pipe *pipe)
+{
+    int ends[2], size = -1;
+    if (th->pooled > 0) {
+        *pipe = th->pool[--th->pooled];
+        bump(&th->pipes_pooled, (uint64_t)-1);
+        bump(&th->pipes_in_use, 1);
+        return true;
+    }
+    if (th->now_ns < th->no_pipes_until_ns)
+        return false;
+    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
+        th->no_pipes_until_ns = th->now_ns + RETRY_PIPES_NS;
+        bump(&th->fallbacks[RELAY_NO_DESCRIPTORS], 1);
+        return false;
+    }
+    /* Above pipe-user-pages-soft a pipe is born with two pages and F_SETPIPE_SZ says EPERM: pipe(7). */
+    for (int want = PIPE_BYTES; size < 0 && want >= PIPE_ENOUGH; want /= 2)
+        size = fcntl(ends[1], F_SETPIPE_SZ, want);
+    *pipe = (struct pipe){ .out = ends[0], .in = ends[1], .capacity = size > 0 ? (unsigned)size : 1 };
+    if (size < 0) {
+        pipe_close(pipe);
+        th->no_pipes_until_ns = th->now_ns + RETRY_PIPES_NS;
+        bump(&th->fallbacks[RELAY_NO_PIPE_PAGES], 1);
+        return false;
+    }
+    bump(&th->pipes_in_use, 1);
+    return true;
+}
+
+/* Gives a pump's pipe back. One that still holds bytes is closed: the next tunnel must not get them. */
+static void pipe_give(struct thread *th, struct pump *p)
+{
+    if (p->pipe.capacity == 0)
+        return;
+    bump(&th->pipes_in_use, (uint64_t)-1);
+    if (p->piped > 0 || th->pooled == PIPES_POOLED) {
+        pipe_close(&p->pipe);
+    } else {
+        th->pool[th->pooled++] = p->pipe;
+        bump(&th->pipes_pooled, 1);
+    }
+    p->pipe.capacity = 0;
+    p->piped = 0;
+}
+
+/* ---- The end of a tunnel ---- */
+
+static void drop_pump(struct thread *th, struct pump *p)
+{
+    pipe_give(th, p);
+    free(p->held);
+    p->held = NULL;
+    p->held_at = p->held_end = 0;
+    p->readable = false;
+}
+
+/* The one place where a tunnel's descriptors are closed. */
+static void close_side(struct relay_tunnel *t, enum side side, bool reset)
+{
+    if (t->fd[side] < 0)
+        return;
+    if (reset) {
+        struct linger now = { .l_onoff = 1, .l_linger = 0 };
+        setsockopt(t->fd[side], SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    close(t->fd[side]); /* leaves the epoll set by itself: no other descriptor refers to the socket */
+    t->fd[side] = -1;
+}
+
+static void finish(struct thread *th, struct relay_tunnel *t, enum relay_cause cause, bool reset)
+{
+    if (t->is_dead)
+        return;
+    if (t->cause == RELAY_CAUSES)
+        t->cause = (uint8_t)cause;
+    for (enum side side = CLIENT; side <= UPSTREAM; side++) {
+        drop_pump(th, &t->pump[side]);
+        close_side(t, side, reset);
+    }
+    if (t->heap_at != NOWHERE)
+        timer_remove(th, t);
+    if (t->previous)
+        t->previous->next = t->next;
+    else
+        th->tunnels = t->next;
+    if (t->next)
+        t->next->previous = t->previous;
+    t->is_dead = true;
+    /* Events of this batch, and the ready queue, may still point to it: it is reported after them. */
+    if (!t->is_queued) {
+        t->queued = th->dead;
+        th->dead = t;
+    }
+}
+
+/* When the timer of a tunnel has to look next: the inactivity limit of its present state. */
+static uint64_t deadline(const struct relay_tunnel *t, enum relay_cause *cause)
+{
+    bool half = t->first_fin != RELAY_CAUSES || t->cause != RELAY_CAUSES;
+    uint64_t limit = t->idle_ns ? t->idle_ns : NEVER;
+    *cause = RELAY_IDLE_TIMEOUT;
+    if (half && t->half_close_ns && t->half_close_ns < limit) {
+        limit = t->half_close_ns;
+        *cause = RELAY_HALF_CLOSE_TIMEOUT;
+    }
+    return limit == NEVER ? NEVER : t->active_ns + limit;
+}
+
+/* A side that failed has had its bytes delivered: reset the other once its peer has taken them, since a RST drops the queue. */
+static void linger(struct thread *th, struct relay_tunnel *t)
+{
+    enum side left = t->failed[CLIENT] ? UPSTREAM : CLIENT;
+    enum relay_cause cause;
+    int unsent = 0;
+    if (ioctl(t->fd[left], SIOCOUTQ, &unsent) < 0 || unsent == 0) {
+        finish(th, t, t->cause, true);
+        return;
+    }
+    t->linger_ms = t->linger_ms ? (t->linger_ms * 2 > LINGER_LAST_MS ? LINGER_LAST_MS : (uint16_t)(t->linger_ms * 2)) : LINGER_FIRST_MS;
+    if (t->pump[left].turn != (size_t)unsent) {
+        t->pump[left].turn = (size_t)unsent; /* that pump is at rest: its field remembers how much was left */
+        t->active_ns = th->now_ns;
+    }
+    if (th->now_ns >= deadline(t, &cause)) {
+        finish(th, t, cause, true);
+        return;
+    }
+    timer_move(th, t, th->now_ns + t->linger_ms * (uint64_t)1000000);
+}
+
+/* Nothing more comes from a side, nor goes there; what was read of it goes on, and then the other is reset. */
+static void fail(struct thread *th, struct relay_tunnel *t, enum side side)
+{
+    enum side other = 1 - side;
+    if (t->failed[other]) {
+        finish(th, t, t->cause, true);
+        return;
+    }
+    t->failed[side] = true;
+    t->pump[side].readable = false;
+    t->pump[other].turn = 0;
+    close_side(t, side, true);
+}
+
+/*
+ * A connection broke, or a write to it failed. The kernel may still have bytes that came before: they are read first, and
+ * the read that finds no more calls fail.
+ */
+static void broke(struct thread *th, struct relay_tunnel *t, enum side side, int error)
+{
+    enum side other = 1 - side;
+    bool timed_out = error == ETIMEDOUT || error == EHOSTUNREACH;
+    enum relay_cause unused;
+    if (t->error[side])
+        return;
+    t->error[side] = error;
+    if (t->cause == RELAY_CAUSES)
+        t->cause = side == CLIENT ? (timed_out ? RELAY_CLIENT_TIMEOUT : RELAY_CLIENT_RESET)
+                                  : (timed_out ? RELAY_UPSTREAM_TIMEOUT : RELAY_UPSTREAM_RESET);
+    if (t->error[other]) {
+        finish(th, t, t->cause, true); /* nobody is left to deliver to */
+        return;
+    }
+    drop_pump(th, &t->pump[other]);
+    t->pump[side].readable = t->pump[side].hangup = true;
+    timer_move(th, t, deadline(t, &unused));
+    if (t->pump[side].eof)
+        fail(th, t, side);
+}
+
+/* ---- TLS records of the client: was there ever more than a handshake? See src/relay/handshake-only.ts. ---- */
+
+enum tls { TLS_HELLO, TLS_CIPHERS_CHANGED, TLS_FINISHED, TLS_NO };
+
+static void tls_record(struct relay_tunnel *t)
+{
+    uint8_t type = t->tls_header[0];
+    t->tls_rest = (uint16_t)(t->tls_header[3] << 8 | t->tls_header[4]);
+    t->tls_header_bytes = 0;
+    if (t->tls_header[1] != 3)
+        t->tls = TLS_NO;
+    else if (t->tls == TLS_HELLO)
+        t->tls = type == 22 ? TLS_HELLO : type == 20 ? TLS_CIPHERS_CHANGED : TLS_NO;
+    else if (t->tls == TLS_CIPHERS_CHANGED)
+        t->tls = type == 22 || type == 23 ? TLS_FINISHED : TLS_NO;
+    else
+        t->tls = type == 21 || (type == 23 && t->tls_rest == 19) ? TLS_FINISHED : TLS_NO;
+}
+
+static void tls_watch(struct relay_tunnel *t, const char *bytes, size_t count)
+{
+    if (t->tls == TLS_NO)
+        return;
+    while (count > 0 && t->tls != TLS_NO) {
+        size_t step = t->tls_rest < count ? t->tls_rest : count;
+        t->tls_rest = (uint16_t)(t->tls_rest - step);
+        bytes += step;
+        count -= step;
+        if (count > 0) {
+            t->tls_header[t->tls_header_bytes++] = (uint8_t)*bytes++;
+            count--;
+            if (t->tls_header_bytes == sizeof t->tls_header)
+                tls_record(t);
+        }
+    }
+    set_counter(t, RELAY_HANDSHAKE_ONLY, t->tls == TLS_FINISHED && t->tls_rest == 0 && t->tls_header_bytes == 0);
+}
+
+static void tls_give_up(struct relay_tunnel *t)
+{
+    t->tls = TLS_NO;
+    set_counter(t, RELAY_HANDSHAKE_ONLY, 0);
+}
+
+/* ---- Moving bytes ---- */
+
+static void moved(struct thread *th, struct relay_tunnel *t, enum side from, size_t count)
+{
+    enum relay_counter bytes = from == CLIENT ? RELAY_BYTES_UP : RELAY_BYTES_DOWN;
+    if (from == UPSTREAM && counter(t, RELAY_BYTES_DOWN) == 0)
+        set_counter(t, RELAY_FIRST_BYTE_NS, th->now_ns);
+    set_counter(t, bytes, counter(t, bytes) + count);
+    t->pump[from].turn += count;
+    t->active_ns = th->now_ns;
+}
+
+/* True when nothing waits to be sent. Otherwise the sink is full, or has failed. */
+static bool flush(struct thread *th, struct relay_tunnel *t, enum side from)
+{
+    struct pump *p = &t->pump[from];
+    enum side to = 1 - from;
+    while (p->held_at < p->held_end || p->piped > 0) {
+        ssize_t n;
+        if (!p->writable)
+            return false;
+        if (p->held_at < p->held_end)
+            n = send(t->fd[to], p->held + p->held_at, p->held_end - p->held_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        else
+            n = splice(p->pipe.out, NULL, t->fd[to], NULL, p->piped, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            p->writable = false;
+            if (errno != EAGAIN)
+                broke(th, t, to, errno);
+            return false;
+        }
+        t->active_ns = th->now_ns;
+        if (p->held_at < p->held_end)
+            p->held_at += (size_t)n;
+        else
+            p->piped -= (size_t)n;
+    }
+    if (p->held) {
+        free(p->held);
+        p->held = NULL;
+        p->held_at = p->held_end = 0;
+    }
+    return true;
+}
+
+/* Keeps what the sink did not take. Memory that is not to be had ends this tunnel, not the process. */
+static bool hold(struct pump *p, const char *bytes, size_t count)
+{
+    p->held = malloc(count);
+    if (!p->held)
+        return false;
+    memcpy(p->held, bytes, count);
+    p->held_at = 0;
+    p->held_end = count;
+    return true;
+}
+
+/* A read brought nothing: `error` is 0 at the end of file. */
+static void dry(struct thread *th, struct relay_tunnel *t, enum side from, int error)
+{
+    struct pump *p = &t->pump[from];
+    if (error == EINTR)
+        return;
+    if (t->error[from]) {
+        fail(th, t, from);
+    } else if (error == 0) {
+        p->eof = true;
+    } else if (error == EAGAIN) {
+        p->readable = false;
+    } else {
+        broke(th, t, from, error);
+        if (!t->is_dead && !t->failed[from])
+            fail(th, t, from);
+    }
+}
+
+static void copy_some(struct thread *th, struct relay_tunnel *t, enum side from)
+{
+    struct pump *p = &t->pump[from];
+    enum side to = 1 - from;
+    size_t want = p->bulk ? BUFFER_BYTES : SMALL_BYTES, sent = 0;
+    ssize_t n = recv(t->fd[from], th->buffer, want, MSG_DONTWAIT);
+    if (n <= 0) {
+        dry(th, t, from, n < 0 ? errno : 0);
+        return;
+    }
+    moved(th, t, from, (size_t)n);
+    bump(&th->copied, (uint64_t)n);
+    if (from == CLIENT)
+        tls_watch(t, th->buffer, (size_t)n);
+    /* A short read means dry (epoll(7)), unless an end of file or an error waits behind it, for which no edge will come. */
+    if ((size_t)n < want && !p->hangup)
+        p->readable = false;
+    if ((size_t)n == want)
+        p->bulk = true;
+    while (sent < (size_t)n) {
+        ssize_t m = send(t->fd[to], th->buffer + sent, (size_t)n - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (m < 0 && errno == EINTR)
+            continue;
+        if (m < 0) {
+            int error = errno;
+            p->writable = false;
+            if (error != EAGAIN)
+                broke(th, t, to, error);
+            else if (!hold(p, th->buffer + sent, (size_t)n - sent))
+                finish(th, t, RELAY_ABORTED, true);
+            return;
+        }
+        sent += (size_t)m;
+    }
+}
+
+static void splice_some(struct thread *th, struct relay_tunnel *t, enum side from)
+{
+    struct pump *p = &t->pump[from];
+    ssize_t n = splice(t->fd[from], NULL, p->pipe.in, NULL, p->pipe.capacity, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (n > 0) {
+        p->piped = (size_t)n;
+        moved(th, t, from, (size_t)n);
+        bump(&th->spliced, (uint64_t)n);
+        if (from == CLIENT && t->tls != TLS_NO)
+            tls_give_up(t);
+    } else if (n < 0 && errno == EINVAL) {
+        p->copy_only = true;
+        bump(&th->fallbacks[RELAY_NO_SPLICE], 1);
+    } else {
+        dry(th, t, from, n < 0 ? errno : 0); /* EAGAIN is "nothing to read", not "pipe full": the pipe is empty */
+    }
+}
+
+static void enqueue(struct thread *th, struct relay_tunnel *t)
+{
+    if (t->is_queued)
+        return;
+    t->is_queued = true;
+    t->queued = NULL;
+    if (th->ready)
+        th->ready_last->queued = t;
+    else
+        th->ready = t;
+    th->ready_last = t;
+}
+
+/* Moves one half as far as it goes in one turn. */
+static void run(struct thread *th, struct relay_tunnel *t, enum side from)
+{
+    struct pump *p = &t->pump[from];
+    enum side to = 1 - from;
+    size_t stop_at = p->turn + TURN_BYTES;
+    while (!t->is_dead && !t->error[to]) {
+        if (!flush(th, t, from))
+            return;
+        if (t->failed[from]) {
+            linger(th, t);
+            return;
+        }
+        if (p->eof) {
+            enum relay_cause unused;
+            pipe_give(th, p);
+            if (p->done)
+                return;
+            p->done = true;
+            t->active_ns = th->now_ns;
+            if (t->first_fin == RELAY_CAUSES)
+                t->first_fin = from == CLIENT ? RELAY_CLIENT_FIN : RELAY_UPSTREAM_FIN;
+            if (t->pump[to].done) {
+                shutdown(t->fd[to], SHUT_WR);
+                finish(th, t, t->first_fin, false);
+                return;
+            }
+            if (shutdown(t->fd[to], SHUT_WR) < 0) {
+                broke(th, t, to, errno);
+                return;
+            }
+            timer_move(th, t, deadline(t, &unused));
+            return;
+        }
+        if (!p->readable || !p->writable) {
+            if (!p->readable) {
+                pipe_give(th, p);
+                if (p->turn < BULK_BYTES)
+                    p->bulk = false;
+                p->turn = 0;
+            }
+            return;
+        }
+        if (p->turn >= stop_at) {
+            enqueue(th, t);
+            return;
+        }
+        if (p->bulk && !p->copy_only && (p->pipe.capacity > 0 || pipe_take(th, &p->pipe)))
+            splice_some(th, t, from);
+        else
+            copy_some(th, t, from);
+    }
+}
+
+/* A side may break while the other is served: then it is read once more. */
+static void run_both(struct thread *th, struct relay_tunnel *t)
+{
+    if (!t->is_dead)
+        run(th, t, CLIENT);
+    if (!t->is_dead)
+        run(th, t, UPSTREAM);
+    if (!t->is_dead && t->error[CLIENT] && !t->failed[CLIENT])
+        run(th, t, CLIENT);
+}
+
+/* ---- The threads ---- */
+
+static void on_event(struct thread *th, struct relay_tunnel *t, enum side side, uint32_t events)
+{
+    enum side other = 1 - side;
+    if (t->is_dead)
+        return;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        t->pump[side].readable = true;
+        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+            t->pump[side].hangup = true;
+    }
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        t->pump[other].writable = true;
+    if (events & EPOLLERR) {
+        /* Asked for, since a side that has ended its half, or is not read while the other stalls, would not tell. */
+        int error = 0;
+        socklen_t length = sizeof error;
+        if (getsockopt(t->fd[side], SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0)
+            broke(th, t, side, error);
+    }
+    run_both(th, t);
+}
+
+static void adopt(struct thread *th, struct relay_tunnel *t)
+{
+    enum relay_cause unused;
+    t->active_ns = th->now_ns;
+    t->due_ns = deadline(t, &unused);
+    t->next = th->tunnels;
+    if (t->next)
+        t->next->previous = t;
+    th->tunnels = t;
+    /* Memory that is not to be had ends this tunnel, not the process. */
+    if (!timer_add(th, t)) {
+        finish(th, t, RELAY_ABORTED, true);
+        return;
+    }
+    for (enum side side = CLIENT; side <= UPSTREAM; side++) {
+        struct epoll_event event = {
+            .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+            .data.u64 = (uint64_t)(uintptr_t)t | side,
+        };
+        /* What a socket has to say already is an edge of its own: no need to try it. */
+        if (epoll_ctl(th->epoll, EPOLL_CTL_ADD, t->fd[side], &event) < 0) {
+            finish(th, t, RELAY_ABORTED, true);
+            return;
+        }
+    }
+}
+
+static void on_timer(struct thread *th, struct relay_tunnel *t)
+{
+    enum relay_cause cause;
+    uint64_t due = deadline(t, &cause);
+    if (t->linger_ms > 0)
+        linger(th, t);
+    else if (th->now_ns >= due)
+        finish(th, t, cause, true);
+    else
+        timer_move(th, t, due);
+}
+
+static void on_wake(struct thread *th)
+{
+    uint64_t count;
+    struct relay_tunnel *t;
+    if (read(th->wake, &count, sizeof count) < 0) {
+        /* EAGAIN: somebody else's wake was read with ours */
+    }
+    pthread_mutex_lock(&th->inbox_lock);
+    t = th->inbox;
+    th->inbox = NULL;
+    pthread_mutex_unlock(&th->inbox_lock);
+    while (t) {
+        struct relay_tunnel *next = t->queued;
+        adopt(th, t);
+        t = next;
+    }
+    if (!atomic_exchange(&th->look_for_aborts, false) && !atomic_load(&th->stop))
+        return;
+    for (t = th->tunnels; t;) {
+        struct relay_tunnel *next = t->next;
+        if (atomic_load(&t->abort) || atomic_load(&th->stop))
+            finish(th, t, RELAY_ABORTED, true);
+        t = next;
+    }
+}
+
+static void run_ready(struct thread *th)
+{
+    struct relay_tunnel *t = th->ready;
+    th->ready = th->ready_last = NULL;
+    while (t) {
+        struct relay_tunnel *next = t->queued;
+        t->is_queued = false;
+        if (t->is_dead) {
+            t->queued = th->dead;
+            th->dead = t;
+        } else {
+            run_both(th, t);
+        }
+        t = next;
+    }
+}
+
+static void bury(struct thread *th)
+{
+    while (th->dead) {
+        struct relay_tunnel *t = th->dead;
+        th->dead = t->queued;
+        th->relay->options.ended(th->relay->options.owner, t, t->cause);
+    }
+}
+
+static int patience(const struct thread *th)
+{
+    uint64_t wait;
+    if (th->ready)
+        return 0;
+    if (th->heap_size == 0 || th->heap[0]->due_ns == NEVER)
+        return -1;
+    if (th->heap[0]->due_ns <= th->now_ns)
+        return 0;
+    wait = (th->heap[0]->due_ns - th->now_ns + 999999) / 1000000;
+    return wait > 86400000 ? 86400000 : (int)wait;
+}
+
+static void *thread_main(void *argument)
+{
+    struct thread *th = argument;
+    struct epoll_event events[EVENTS];
+    for (;;) {
+        bool woken = false;
+        int count = epoll_wait(th->epoll, events, EVENTS, patience(th));
+        th->now_ns = clock_ns();
+        for (int i = 0; i < count; i++) {
+            uint64_t tagged = events[i].data.u64;
+            if (tagged == 0)
+                woken = true;
+            else
+                on_event(th, (struct relay_tunnel *)(uintptr_t)(tagged & ~(uint64_t)1), tagged & 1, events[i].events);
+        }
+        run_ready(th);
+        while (th->heap_size > 0 && th->heap[0]->due_ns <= th->now_ns)
+            on_timer(th, th->heap[0]);
+        if (woken)
+            on_wake(th);
+        if (!th->ready || th->dead)
+            bury(th);
+        if (atomic_load(&th->stop) && !th->tunnels && !th->ready)
+            return NULL;
+    }
+}
+
+/* ---- The owner's side ---- */
+
+static void wake(struct thread *th)
+{
+    uint64_t one = 1;
+    if (write(th->wake, &one, sizeof one) < 0) {
+        /* EAGAIN: the counter is full, so a wake is under way already */
+    }
+}
+
+static void thread_close(struct thread *th)
+{
+    while (th->pooled > 0)
+        pipe_close(&th->pool[--th->pooled]);
+    free(th->heap);
+    free(th->buffer);
+    if (th->epoll >= 0)
+        close(th->epoll);
+    if (th->wake >= 0)
+        close(th->wake);
+    pthread_mutex_destroy(&th->inbox_lock);
+}
+
+static bool thread_open(struct thread *th, struct relay *relay)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.u64 = 0 };
+    sigset_t all, before;
+    int failed;
+    th->relay = relay;
+    pthread_mutex_init(&th->inbox_lock, NULL);
+    th->epoll = epoll_create1(EPOLL_CLOEXEC);
+    th->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    th->buffer = malloc(BUFFER_BYTES);
+    th->now_ns = clock_ns();
+    if (th->epoll < 0 || th->wake < 0 || !th->buffer || epoll_ctl(th->epoll, EPOLL_CTL_ADD, th->wake, &event) < 0) {
+        int error = th->buffer ? errno : ENOMEM;
+        thread_close(th);
+        errno = error;
+        return false;
+    }
+    /* Signals are for the owner's threads. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    failed = pthread_create(&th->id, NULL, thread_main, th);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) {
+        thread_close(th);
+        errno = failed;
+    }
+    return !failed;
+}
+
+struct relay *relay_start(const struct relay_options *options)
+{
+    struct relay *relay = calloc(1, sizeof *relay + options->threads * sizeof relay->threads[0]);
+    if (!relay)
+        return NULL;
+    relay->options = *options;
+    for (unsigned i = 0; i < options->threads; i++) {
+        if (!thread_open(&relay->threads[i], relay)) {
+            int error = errno;
+            relay->options.threads = i;
+            relay_stop(relay);
+            errno = error;
+            return NULL;
+        }
+    }
+    return relay;
+}
+
+struct relay_tunnel *relay_add(struct relay *relay, const struct relay_tunnel_options *options)
+{
+    struct thread *th = &relay->threads[relay->next++ % relay->options.threads];
+    struct relay_tunnel *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    if ((options->up_bytes && !hold(&t->pump[CLIENT], options->up, options->up_bytes)) ||
+        (options->down_bytes && !hold(&t->pump[UPSTREAM], options->down, options->down_bytes))) {
+        free(t->pump[CLIENT].held);
+        free(t);
+        errno = ENOMEM;
+        return NULL;
+    }
+    t->thread = th;
+    t->fd[CLIENT] = options->client;
+    t->fd[UPSTREAM] = options->upstream;
+    t->counters = options->counters;
+    t->idle_ns = options->idle_ms * 1000000;
+    t->half_close_ns = options->half_close_ms * 1000000;
+    t->heap_at = NOWHERE;
+    t->tag = options->tag;
+    t->cause = t->first_fin = RELAY_CAUSES;
+    set_counter(t, RELAY_BYTES_UP, options->up_bytes);
+    set_counter(t, RELAY_BYTES_DOWN, options->down_bytes - options->down_uncounted);
+    if (options->down_bytes > options->down_uncounted)
+        set_counter(t, RELAY_FIRST_BYTE_NS, clock_ns());
+    tls_watch(t, options->up, options->up_bytes);
+    if (options->user_timeout_ms) {
+        setsockopt(options->client, IPPROTO_TCP, TCP_USER_TIMEOUT, &options->user_timeout_ms, sizeof options->user_timeout_ms);
+        setsockopt(options->upstream, IPPROTO_TCP, TCP_USER_TIMEOUT, &options->user_timeout_ms, sizeof options->user_timeout_ms);
+    }
+    pthread_mutex_lock(&th->inbox_lock);
+    t->queued = th->inbox;
+    th->inbox = t;
+    pthread_mutex_unlock(&th->inbox_lock);
+    wake(th);
+    return t;
+}
+
+void relay_abort(struct relay *relay, struct relay_tunnel *tunnel)
+{
+    (void)relay;
+    atomic_store(&tunnel->abort, true);
+    atomic_store(&tunnel->thread->look_for_aborts, true);
+    wake(tunnel->thread);
+}
+
+void *relay_tag(const struct relay_tunnel *tunnel)
+{
+    return tunnel->tag;
+}
+
+void relay_free(struct relay_tunnel *tunnel)
+{
+    free(tunnel);
+}
+
+void relay_read_totals(struct relay *relay, struct relay_totals *totals)
+{
+    memset(totals, 0, sizeof *totals);
+    for (unsigned i = 0; i < relay->options.threads; i++) {
+        struct thread *th = &relay->threads[i];
+        totals->spliced_bytes += atomic_load_explicit(&th->spliced, memory_order_relaxed);
+        totals->copied_bytes += atomic_load_explicit(&th->copied, memory_order_relaxed);
+        totals->pipes_in_use += atomic_load_explicit(&th->pipes_in_use, memory_order_relaxed);
+        totals->pipes_pooled += atomic_load_explicit(&th->pipes_pooled, memory_order_relaxed);
+        for (int why = 0; why < RELAY_FALLBACKS; why++)
+            totals->fallbacks[why] += atomic_load_explicit(&th->fallbacks[why], memory_order_relaxed);
+    }
+}
+
+void relay_stop(struct relay *relay)
+{
+    for (unsigned i = 0; i < relay->options.threads; i++) {
+        atomic_store(&relay->threads[i].stop, true);
+        wake(&relay->threads[i]);
+    }
+    for (unsigned i = 0; i < relay->options.threads; i++) {
+        pthread_join(relay->threads[i].id, NULL);
+        thread_close(&relay->threads[i]);
+    }
+    free(relay);
+}
