@@ -13,8 +13,6 @@ const PATIENT = {
   keepaliveMs: 0,
 };
 
-const never = new AbortController().signal;
-
 function target(text: string): Target {
   const parsed = parseTarget(text);
   if ('problem' in parsed) throw new Error(parsed.problem);
@@ -53,7 +51,11 @@ t.test('a target that comes up while it is tried again is reached', async (t) =>
     if (tries === 3) listening = listenOn(t, HERE, port);
     return undefined;
   };
-  const { socket, address } = await dial(target(`${HERE}:${port}`), { ...PATIENT, judge }, never);
+  const { socket, address } = await dial(
+    target(`${HERE}:${port}`),
+    { ...PATIENT, judge },
+    new AbortController(),
+  );
   socket.destroy();
   await listening;
   t.equal(address, `${HERE}:${port}`);
@@ -68,7 +70,7 @@ t.test('without --dial-retry there is one try', async (t) => {
     return undefined;
   };
   const { error } = await failureOf(
-    dial(target(`${HERE}:${port}`), { ...PATIENT, dialRetryMs: 0, judge }, never),
+    dial(target(`${HERE}:${port}`), { ...PATIENT, dialRetryMs: 0, judge }, new AbortController()),
   );
   t.match(error, { reason: 'connection_refused' });
   t.equal(tries, 1);
@@ -80,7 +82,9 @@ t.test('what the policy refuses is not tried again', async (t) => {
     tries += 1;
     return new TunnelError('destination_denied');
   };
-  const { error } = await failureOf(dial(target('127.0.0.1:1'), { ...PATIENT, judge }, never));
+  const { error } = await failureOf(
+    dial(target('127.0.0.1:1'), { ...PATIENT, judge }, new AbortController()),
+  );
   t.match(error, { reason: 'destination_denied' });
   t.equal(tries, 1);
 });
@@ -88,7 +92,11 @@ t.test('what the policy refuses is not tried again', async (t) => {
 t.test('the tries end with --dial-retry, and the last failure is told', async (t) => {
   const port = await closedPort(t);
   const { error, ms } = await failureOf(
-    dial(target(`${HERE}:${port}`), { ...PATIENT, dialRetryMs: 500, judge: () => undefined }, never),
+    dial(
+      target(`${HERE}:${port}`),
+      { ...PATIENT, dialRetryMs: 500, judge: () => undefined },
+      new AbortController(),
+    ),
   );
   t.match(error, { reason: 'connection_refused' });
   t.ok(ms >= 495 && ms < 3000, `${ms} ms`);
@@ -96,7 +104,11 @@ t.test('the tries end with --dial-retry, and the last failure is told', async (t
 
 t.test('--dial-timeout ends a try that goes on, and its duration is told', async (t) => {
   const { error, ms } = await failureOf(
-    dial(target('127.66.0.1:443'), { ...PATIENT, dialTimeoutMs: 300, judge: () => undefined }, never),
+    dial(
+      target('127.66.0.1:443'),
+      { ...PATIENT, dialTimeoutMs: 300, judge: () => undefined },
+      new AbortController(),
+    ),
   );
   t.match(error, {
     reason: 'connection_timeout',
@@ -117,7 +129,7 @@ t.test('where --dial-timeout cuts a later try short, the failure before it is to
     dial(
       target('blackhole.test:443'),
       { ...PATIENT, dialTimeoutMs: 700, connectTimeoutMs: 300, dialRetryMs: 650, judge },
-      never,
+      new AbortController(),
     ),
   );
   t.match(error, { reason: 'connection_timeout', message: '127.66.0.1:443 ETIMEDOUT' });
@@ -144,7 +156,7 @@ t.test('who leaves during a try, or while it waits for the next, ends the dial a
       if (tries === leavesInTry) setTimeout(leave, 50);
       return undefined;
     };
-    const { error } = await failureOf(dial(target(`${host}:${port}`), { ...PATIENT, judge }, gone.signal));
+    const { error } = await failureOf(dial(target(`${host}:${port}`), { ...PATIENT, judge }, gone));
     const ms = performance.now() - leftMs;
     t.match(error, { message: 'gone' });
     t.equal(tries, leavesInTry);

@@ -95,56 +95,88 @@ export function parseRule(text: string): Rule | { readonly problem: string } {
  * `0.0.0.0/0` or `[fc00::]/7` do not mean what cloud metadata hides among them.
  */
 export function createPolicy(options: PolicyOptions): Policy {
-  const byDefault = options.allow.length === 0;
+  const decide = decider(options);
+  const known = new Map<string, Decision>();
   return {
     decide(target) {
-      const { host, port } = target;
-      const allowAtPort = options.allow.filter((rule) => hasPort(rule.ports, port));
-      const denyAtPort = options.deny.filter((rule) => hasPort(rule.ports, port));
-      const deniedBy = denyAtPort.find((rule) => matchesName(rule, target));
-      if (deniedBy !== undefined) throw denied(target, deniedBy);
-      if (byDefault ? !hasPort(DEFAULT_PORTS, port) : allowAtPort.length === 0) {
-        throw unallowed(target, byDefault);
-      }
-      const rule = allowAtPort.find((candidate) => matchesName(candidate, target));
-      const allowedRanges = rangesOf(allowAtPort);
-      if (!byDefault && rule === undefined && allowedRanges.length === 0) throw unallowed(target, false);
-
-      const judge = (address: string, resolved = host): TunnelError | undefined => {
-        const views = addressViews(address);
-        const where = describe(target, address);
-        if (views.some((view) => options.isOwnListener(view.toString(), port))) {
-          return new TunnelError('destination_is_proxy', { detail: `${where} is this proxy itself` });
-        }
-        // A search domain may have made another name of it, which a rule names.
-        const deniedAs = denyAtPort.find((candidate) =>
-          matchesName(candidate, { ...target, host: resolved }),
-        );
-        if (deniedAs !== undefined) return denied(target, deniedAs, resolved);
-        const deniedByRange = denyAtPort.find(({ hosts }) => 'network' in hosts && holdsOne(hosts, views));
-        if (deniedByRange !== undefined) return denied(target, deniedByRange, address);
-        for (const view of views) {
-          const purpose = unopenedPurpose(view, allowedRanges);
-          if (purpose === undefined) continue;
-          return new TunnelError('destination_ip_prohibited', {
-            detail: `${where} is special-purpose (${purpose.name}, ${purpose.source})`,
-            remedy: toAllow(
-              `an address range inside ${purpose.range.text}, such as ${formatAuthority(view.toString(), port)}`,
-              byDefault,
-            ),
-          });
-        }
-        const destination = destinationViews(address);
-        if (byDefault || rule !== undefined || allowedRanges.some((range) => holdsOne(range, destination)))
-          return undefined;
-        return unallowed(target, false, address);
-      };
-
-      // A literal is its own address: no need to wait for the dial to refuse it.
-      const refusal = target.family === 0 ? undefined : judge(host);
-      if (refusal !== undefined) throw refusal;
-      return { rule, judge };
+      const authority = formatAuthority(target.host, target.port);
+      const before = known.get(authority);
+      if (before !== undefined) return before;
+      const decision = remembering(decide(target));
+      if (known.size >= REMEMBERED) known.clear();
+      known.set(authority, decision);
+      return decision;
     },
+  };
+}
+
+/** Many tunnels lead to few targets: so many of them, and addresses of each, are judged once only. */
+const REMEMBERED = 256;
+
+/** The same decision, which judges an address that may be dialled only once: the rules do not change, and a refusal is an error of its own. */
+function remembering({ rule, judge }: Decision): Decision {
+  const permitted = new Set<string>();
+  return {
+    rule,
+    judge(address, resolved) {
+      const question = `${address} ${resolved}`;
+      if (permitted.has(question)) return undefined;
+      const refusal = judge(address, resolved);
+      if (refusal !== undefined) return refusal;
+      if (permitted.size >= REMEMBERED) permitted.clear();
+      permitted.add(question);
+      return undefined;
+    },
+  };
+}
+
+function decider(options: PolicyOptions): Policy['decide'] {
+  const byDefault = options.allow.length === 0;
+  return (target) => {
+    const { host, port } = target;
+    const allowAtPort = options.allow.filter((rule) => hasPort(rule.ports, port));
+    const denyAtPort = options.deny.filter((rule) => hasPort(rule.ports, port));
+    const deniedBy = denyAtPort.find((rule) => matchesName(rule, target));
+    if (deniedBy !== undefined) throw denied(target, deniedBy);
+    if (byDefault ? !hasPort(DEFAULT_PORTS, port) : allowAtPort.length === 0) {
+      throw unallowed(target, byDefault);
+    }
+    const rule = allowAtPort.find((candidate) => matchesName(candidate, target));
+    const allowedRanges = rangesOf(allowAtPort);
+    if (!byDefault && rule === undefined && allowedRanges.length === 0) throw unallowed(target, false);
+
+    const judge = (address: string, resolved = host): TunnelError | undefined => {
+      const views = addressViews(address);
+      const where = describe(target, address);
+      if (views.some((view) => options.isOwnListener(view.toString(), port))) {
+        return new TunnelError('destination_is_proxy', { detail: `${where} is this proxy itself` });
+      }
+      // A search domain may have made another name of it, which a rule names.
+      const deniedAs = denyAtPort.find((candidate) => matchesName(candidate, { ...target, host: resolved }));
+      if (deniedAs !== undefined) return denied(target, deniedAs, resolved);
+      const deniedByRange = denyAtPort.find(({ hosts }) => 'network' in hosts && holdsOne(hosts, views));
+      if (deniedByRange !== undefined) return denied(target, deniedByRange, address);
+      for (const view of views) {
+        const purpose = unopenedPurpose(view, allowedRanges);
+        if (purpose === undefined) continue;
+        return new TunnelError('destination_ip_prohibited', {
+          detail: `${where} is special-purpose (${purpose.name}, ${purpose.source})`,
+          remedy: toAllow(
+            `an address range inside ${purpose.range.text}, such as ${formatAuthority(view.toString(), port)}`,
+            byDefault,
+          ),
+        });
+      }
+      const destination = destinationViews(address);
+      if (byDefault || rule !== undefined || allowedRanges.some((range) => holdsOne(range, destination)))
+        return undefined;
+      return unallowed(target, false, address);
+    };
+
+    // A literal is its own address: no need to wait for the dial to refuse it.
+    const refusal = target.family === 0 ? undefined : judge(host);
+    if (refusal !== undefined) throw refusal;
+    return { rule, judge };
   };
 }
 

@@ -62,6 +62,7 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
   let phase: 'starting' | 'serving' | 'draining' = 'starting';
   const admin =
     config.admin === 'off' ? undefined : createAdmin({ metrics, isReady: () => phase === 'serving' });
+  const adminBound: AddressInfo[] = [];
   const listener: Listener = new Listener(
     { listen: config.listen, handshakeTimeoutMs: config.handshakeTimeout, maxConnections: room.connections },
     {
@@ -69,7 +70,7 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
       policy: createPolicy({
         ...config,
         isOwnListener: (address, port) =>
-          listener.isOwn(address, port) || (admin !== undefined && isAt(admin, address, port)),
+          listener.isOwn(address, port) || isBoundTo(adminBound, address, port),
       }),
       slots: createTunnelSlots({ ...config, maxTunnels: room.tunnels }),
       dialOptions: {
@@ -87,12 +88,14 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
     },
   );
 
-  if (admin !== undefined && config.admin !== 'off') await openAdmin(admin, config.admin, logger);
+  if (admin !== undefined && config.admin !== 'off')
+    adminBound.push(await openAdmin(admin, config.admin, logger));
   await listener.open().catch(explainListen('--listen'));
   // From here on there may be tunnels, and no mistake of ours may end somebody else's.
   surviveErrors(metrics, logger);
   phase = 'serving';
-  const facts = { addresses: listener.addresses, adminAddress: admin && addressOf(admin) };
+  const [adminAddress] = adminBound.map(({ address, port }) => formatAuthority(address, port));
+  const facts = { addresses: listener.addresses, adminAddress };
   process.stdout.on('error', () => {});
   process.stdout.write(banner({ version, config, credentials, invented, picked, ...facts }));
   for (const warning of [...warnings, ...room.warnings]) logger.warn({ event: 'warning' }, warning);
@@ -134,12 +137,13 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
   return cut === 0 ? 0 : 1;
 }
 
-async function openAdmin(admin: Server, at: ListenAddress, logger: Logger): Promise<void> {
+async function openAdmin(admin: Server, at: ListenAddress, logger: Logger): Promise<AddressInfo> {
   admin.listen(at);
   await once(admin, 'listening').catch(explainListen('--admin'));
   admin.on('error', (error) =>
     logger.warn({ err: error }, 'the admin listener could not accept a connection'),
   );
+  return admin.address() as AddressInfo; // A TCP server that listens has one.
 }
 
 function surviveErrors(metrics: Metrics, logger: Logger): void {
@@ -238,14 +242,4 @@ function explainListen(
       `cannot listen${where}: ${why[error.code ?? ''] ?? error.message}; choose another address with ${flag} HOST:PORT`,
     );
   };
-}
-
-function addressOf(server: Server): string {
-  const bound = server.address() as AddressInfo; // A TCP server that listens has one.
-  return formatAuthority(bound.address, bound.port);
-}
-
-function isAt(server: Server, address: string, port: number): boolean {
-  const bound = server.address();
-  return typeof bound === 'object' && bound !== null && isBoundTo([bound], address, port);
 }

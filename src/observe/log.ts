@@ -36,7 +36,7 @@ const CLOSE_TIMEOUT_MS = 1000;
 
 /** A log on standard error. Who reads it, or does not, never holds up the process. */
 export function createLog({ logLevel, logFormat, onDropped }: LogOptions): Log {
-  const stderr = openStandardError(onDropped);
+  const stderr = gathered(openStandardError(onDropped));
   const pretty = prettyFactory({
     singleLine: true,
     translateTime: 'SYS:HH:MM:ss.l',
@@ -57,6 +57,27 @@ export function createLog({ logLevel, logFormat, onDropped }: LogOptions): Log {
 interface StandardError {
   readonly write: (text: string) => void;
   readonly close: Log['close'];
+}
+
+/** How long a record may wait for others to be written with it, in milliseconds: a write costs more than a record does. */
+const GATHER_MS = 10;
+
+function gathered({ write, close }: StandardError): StandardError {
+  let held = '';
+  const flush = () => {
+    if (held !== '') write(held);
+    held = '';
+  };
+  return {
+    write(text) {
+      if (held === '') setTimeout(flush, GATHER_MS);
+      held += text;
+    },
+    close() {
+      flush();
+      return close();
+    },
+  };
 }
 
 /** Each kind of file needs its own way of not waiting for whoever reads it. */
@@ -102,16 +123,20 @@ function reopenTerminal(): number {
   }
 }
 
-/** The first record of a request: what was decided. */
+/** The first record of a request: what was decided. pino leaves out what is undefined. */
 export function logDecision(logger: Logger, record: TunnelRecord): void {
-  const { refusal } = record;
+  const { refusal, userAgent } = record;
   const decided = {
     event: 'decision',
-    ...who(record),
+    tunnel: record.tunnelId,
+    client: record.client,
+    user: userOf(record),
+    target: targetOf(record),
     decision: refusal === undefined ? 'allowed' : 'refused',
-    ...(record.rule === undefined ? {} : { rule: record.rule }),
-    ...(record.userAgent === undefined ? {} : { userAgent: printable(record.userAgent) }),
-    ...refused(record),
+    rule: record.rule,
+    userAgent: userAgent === undefined ? undefined : printable(userAgent),
+    reason: refusal?.reason,
+    code: refusal?.status,
   };
   if (refusal === undefined) logger.info(decided, 'allowed');
   else logger[levelOf(refusal.reason)](decided, `refused: ${refusal.message}`);
@@ -119,53 +144,69 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
 
 /** The second record of a request that the policy allowed: how it ended. */
 export function logClose(logger: Logger, record: TunnelRecord): void {
-  const { relayed, refusal, timings } = record;
-  const known = {
-    event: 'close',
-    ...who(record),
-    ...(record.address === undefined ? {} : { address: record.address }),
-    ...(timings?.dnsMs === undefined ? {} : { dnsMs: rounded(timings.dnsMs) }),
-    ...(timings?.connectMs === undefined ? {} : { connectMs: rounded(timings.connectMs) }),
-  };
+  const { relayed, timings } = record;
   if (relayed?.ended === undefined) {
-    const reason = refusal?.reason ?? 'proxy_internal_error';
-    logger[levelOf(reason)](
-      { ...known, ...refused(record) },
-      `failed: ${refusal?.message ?? 'no end was reported'}`,
-    );
+    logFailure(logger, record);
     return;
   }
   const { bytes, openedMs, ended, engine } = relayed;
+  const { firstByteAtMs } = bytes;
   const probe = isProbe(relayed);
-  const [endedBy = 'proxy'] = /^(?:client|upstream)(?=_)/.exec(ended.cause) ?? [];
   logger.info(
     {
-      ...known,
+      event: 'close',
+      tunnel: record.tunnelId,
+      client: record.client,
+      user: userOf(record),
+      target: targetOf(record),
+      address: record.address,
+      dnsMs: rounded(timings?.dnsMs),
+      connectMs: rounded(timings?.connectMs),
       engine,
       bytesUp: bytes.bytesUp,
       bytesDown: bytes.bytesDown,
       durationMs: rounded(ended.atMs - openedMs),
-      ...(bytes.firstByteAtMs === undefined ? {} : { firstByteMs: rounded(bytes.firstByteAtMs - openedMs) }),
-      endedBy,
+      firstByteMs: firstByteAtMs === undefined ? undefined : rounded(firstByteAtMs - openedMs),
+      endedBy: endedBy(ended.cause),
       cause: ended.cause,
-      ...(probe ? { probe } : {}),
+      probe: probe || undefined,
     },
     probe ? 'probe' : 'closed',
   );
 }
 
-function who(record: TunnelRecord): object {
-  const { tunnelId, client, user, target } = record;
-  return {
-    tunnel: tunnelId,
-    client,
-    ...(user === undefined ? {} : { user: printable(user) }),
-    ...(target === undefined ? {} : { target: formatAuthority(target.host, target.port) }),
-  };
+/** The second record where the dial failed. */
+function logFailure(logger: Logger, record: TunnelRecord): void {
+  const { refusal, timings } = record;
+  const reason = refusal?.reason ?? 'proxy_internal_error';
+  logger[levelOf(reason)](
+    {
+      event: 'close',
+      tunnel: record.tunnelId,
+      client: record.client,
+      user: userOf(record),
+      target: targetOf(record),
+      address: record.address,
+      dnsMs: rounded(timings?.dnsMs),
+      connectMs: rounded(timings?.connectMs),
+      reason: refusal?.reason,
+      code: refusal?.status,
+    },
+    `failed: ${refusal?.message ?? 'no end was reported'}`,
+  );
 }
 
-function refused({ refusal }: TunnelRecord): object {
-  return refusal === undefined ? {} : { reason: refusal.reason, code: refusal.status };
+function userOf({ user }: TunnelRecord): string | undefined {
+  return user === undefined ? undefined : printable(user);
+}
+
+function targetOf({ target }: TunnelRecord): string | undefined {
+  return target === undefined ? undefined : formatAuthority(target.host, target.port);
+}
+
+function endedBy(cause: string): string {
+  if (cause.startsWith('client_')) return 'client';
+  return cause.startsWith('upstream_') ? 'upstream' : 'proxy';
 }
 
 /** A refusal is the client's business, a failure the operator's. */
@@ -174,6 +215,7 @@ function levelOf(reason: Reason): 'info' | 'warn' | 'error' {
   return ['upstream', 'proxy'].includes(REASONS[reason].fault) ? 'warn' : 'info';
 }
 
-function rounded(ms: number): number {
-  return Math.round(ms * 10) / 10;
+/** To tenths of a millisecond. */
+function rounded(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms * 10) / 10;
 }

@@ -28,6 +28,7 @@ interface Handshake {
 /** The listening sockets of the proxy and the connections they brought. */
 export class Listener {
   readonly #servers: Server[] = [];
+  readonly #bound: AddressInfo[] = [];
   /** Without a tunnel: their request is read, dialled for or refused. */
   readonly #connections = new Set<Socket>();
   /** Connections that have become tunnels; an engine may have taken their sockets. */
@@ -58,6 +59,7 @@ export class Listener {
         this.#servers.push(server);
         server.listen({ host, port, ipv6Only: this.#sharesPort(host, port) });
         await once(server, 'listening');
+        this.#bound.push(server.address() as AddressInfo); // A TCP server that listens has one.
         // accept(2) may fail later, for want of descriptors: libuv sheds load by itself, the server goes on.
         server.on('error', (error) =>
           this.#stages.logger.warn({ err: error }, 'a connection could not be accepted'),
@@ -77,7 +79,7 @@ export class Listener {
 
   /** `ip:port` of every listening socket. */
   get addresses(): readonly string[] {
-    return this.#bound().map(({ address, port }) => formatAuthority(address, port));
+    return this.#bound.map(({ address, port }) => formatAuthority(address, port));
   }
 
   /** Tunnels open or being dialled. */
@@ -87,7 +89,7 @@ export class Listener {
 
   /** Whether a connection to this address would come back to this listener. */
   isOwn(address: string, port: number): boolean {
-    return isBoundTo(this.#bound(), address, port);
+    return isBoundTo(this.#bound, address, port);
   }
 
   /** Accepts no more; what is connected stays. */
@@ -228,12 +230,6 @@ export class Listener {
       this.#relayed -= relayed;
     });
     this.#tunnels.set(stop, ended);
-  }
-
-  #bound(): readonly AddressInfo[] {
-    return this.#servers
-      .map((server) => server.address())
-      .filter((address) => typeof address === 'object' && address !== null);
   }
 
   #keepalive(): { keepAlive?: boolean; keepAliveInitialDelay?: number } {

@@ -87,7 +87,7 @@ async function openTunnel(
       if (refusal === undefined) allow(record, logger);
       return refusal;
     };
-    const upstream = await dial(request.target, { ...stages.dialOptions, judge }, stop.signal).catch(
+    const upstream = await dial(request.target, { ...stages.dialOptions, judge }, stop).catch(
       (error: unknown) => {
         if (!isPolicy(error)) allow(record, logger);
         throw error;
@@ -164,10 +164,20 @@ function newRecord(client: Socket): TunnelRecord {
   // An IPv4 client of a dual-stack listener is shown, and limited, as what it is.
   const address = remoteAddress.replace(/^::ffff:(?=[0-9.]+$)/, '');
   return {
-    tunnelId: randomBytes(8).toString('hex'),
+    tunnelId: newTunnelId(),
     clientAddress: address,
     client: formatAuthority(address, remotePort),
   };
+}
+
+/** Random bytes that are drawn many at a time: a system call for each tunnel would cost more than all else about its id. */
+let ids = { bytes: Buffer.alloc(0), used: 0 };
+const ID_BYTES = 8;
+
+function newTunnelId(): string {
+  if (ids.used === ids.bytes.length) ids = { bytes: randomBytes(512 * ID_BYTES), used: 0 };
+  ids.used += ID_BYTES;
+  return ids.bytes.toString('hex', ids.used - ID_BYTES, ids.used);
 }
 
 function asRefusal(error: unknown, logger: Logger): TunnelError {

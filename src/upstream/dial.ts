@@ -50,42 +50,44 @@ const RETRY_DELAYS_MS = [100, 250, 500, 1000] as const;
  * Resolves the target once a try, keeps the addresses that `judge` lets pass, and races those. What is dialled is what was judged:
  * no name is resolved a second time.
  *
- * @param signal the client is gone or the server drains: everything under way is closed, and the signal's reason thrown
+ * @param stop aborted when the client is gone or the server drains: everything under way is closed, and the signal's reason
+ *   thrown. The dial aborts it itself when its time is up: a controller of its own for each dial would be dear.
  * @throws TunnelError the refusal of `judge` where it lets no address pass, otherwise the failure of the last try
  */
 export async function dial(
   target: Target,
   { judge, ...options }: DialOptions & Judged,
-  signal: AbortSignal,
+  stop: AbortController,
 ): Promise<Upstream> {
   const startedMs = performance.now();
-  const stop = new AbortController();
-  const onAbort = () => stop.abort(signal.reason);
-  signal.addEventListener('abort', onAbort);
-  const timer = setTimeout(() => stop.abort(tooLate(target, options.dialTimeoutMs)), options.dialTimeoutMs);
+  const { signal } = stop;
+  let late: TunnelError | undefined;
+  const timer = setTimeout(() => {
+    late = tooLate(target, options.dialTimeoutMs);
+    stop.abort(late);
+  }, options.dialTimeoutMs);
   let failure: unknown;
   try {
     signal.throwIfAborted();
     for (let tries = 0; ; tries += 1) {
       try {
-        return await dialOnce(target, { judge, ...options }, stop.signal);
+        return await dialOnce(target, { judge, ...options }, signal);
       } catch (error) {
         // The deadline cuts the last try short; how the one before it failed tells more.
-        if (stop.signal.aborted) throw failure ?? error;
+        if (signal.aborted) throw failure ?? error;
         if (!(error instanceof TunnelError) || !RETRIABLE.has(error.reason)) throw error;
         failure = error;
       }
       if (performance.now() - startedMs >= options.dialRetryMs) throw failure;
       const delayMs = RETRY_DELAYS_MS[tries] ?? RETRY_DELAYS_MS.at(-1);
-      await sleep(delayMs, undefined, { signal: stop.signal }).catch(() => {});
-      if (stop.signal.aborted) throw failure;
+      await sleep(delayMs, undefined, { signal }).catch(() => {});
+      if (signal.aborted) throw failure;
     }
   } catch (error) {
-    signal.throwIfAborted();
+    if (signal.reason !== late) signal.throwIfAborted();
     throw error;
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener('abort', onAbort);
   }
 }
 
