@@ -1,11 +1,6 @@
-import type { EngineName, RelayEngine } from './relay.js';
+import type { EngineName, EngineState, RelayEngine } from './relay.js';
 import { loadSplice, type SpliceOptions } from './splice.js';
 import { streamEngine } from './stream.js';
-
-/** An engine, or the reason why this machine does not have it. */
-export type EngineState =
-  | { readonly engine: RelayEngine; readonly absent?: never }
-  | { readonly engine?: never; readonly absent: string };
 
 /** Every engine that spliceway knows, best first. Tests and benchmarks iterate over it. */
 export const ENGINES = {

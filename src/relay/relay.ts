@@ -25,6 +25,11 @@ export interface RelayEngine {
   readonly totals?: () => RelayTotals;
 }
 
+/** An engine, or the reason why this machine does not have it. */
+export type EngineState =
+  | { readonly engine: RelayEngine; readonly absent?: never }
+  | { readonly engine?: never; readonly absent: string };
+
 /** A tunnel that is being relayed. */
 export interface Relay {
   /** The engine that moves it: another than asked where this tunnel cannot be moved by that one. */

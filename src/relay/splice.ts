@@ -3,8 +3,8 @@ import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { descriptorOf } from './descriptor.js';
-import type { EngineState } from './engines.js';
 import {
+  type EngineState,
   RELAY_CAUSES,
   type Relay,
   type RelayCause,

@@ -53,7 +53,7 @@ struct pump {
     size_t turn;         /* bytes moved since it last ran dry */
     bool readable;       /* the source may have something: not known to be dry */
     bool writable;       /* the sink may take something: not known to be full */
-    bool hangup;         /* epoll saw an end of file or an error: a short read does not mean dry */
+    bool hangup;         /* epoll saw an end of file, an error or urgent data: a short read does not mean dry */
     bool bulk;           /* splice rather than copy */
     bool copy_only;      /* this socket cannot be spliced */
     bool eof;            /* the source has ended */
@@ -72,7 +72,7 @@ struct relay_tunnel {
     struct relay_tunnel *next, *previous; /* all of the thread */
     struct relay_tunnel *queued; /* next with work left, or next of the dead */
     void *tag;
-    atomic_bool abort;
+    atomic_int abort;            /* a word of its own: compilers read neighbouring bytes together */
     uint8_t cause;               /* RELAY_CAUSES: none yet */
     uint8_t first_fin;           /* likewise */
     uint8_t tls;                 /* enum tls */
@@ -272,7 +272,9 @@ static void close_side(struct relay_tunnel *t, enum side side, bool reset)
         struct linger now = { .l_onoff = 1, .l_linger = 0 };
         setsockopt(t->fd[side], SOL_SOCKET, SO_LINGER, &now, sizeof now);
     }
-    close(t->fd[side]); /* leaves the epoll set by itself: no other descriptor refers to the socket */
+    /* close(2) would not take it out of the set while another process or a duplicate has the socket too. */
+    epoll_ctl(t->thread->epoll, EPOLL_CTL_DEL, t->fd[side], NULL);
+    close(t->fd[side]);
     t->fd[side] = -1;
 }
 
@@ -372,6 +374,7 @@ static void broke(struct thread *th, struct relay_tunnel *t, enum side side, int
     }
     drop_pump(th, &t->pump[other]);
     t->pump[side].readable = t->pump[side].hangup = true;
+    t->active_ns = th->now_ns; /* the limit of a tunnel of which one half is left begins here */
     timer_move(th, t, deadline(t, &unused));
     if (t->pump[side].eof)
         fail(th, t, side);
@@ -548,8 +551,10 @@ static void splice_some(struct thread *th, struct relay_tunnel *t, enum side fro
     } else if (n < 0 && errno == EINVAL) {
         p->copy_only = true;
         bump(&th->fallbacks[RELAY_NO_SPLICE], 1);
+    } else if (n == 0) {
+        p->bulk = false; /* the end of file, or bytes that splice does not get over with one behind them: recv tells */
     } else {
-        dry(th, t, from, n < 0 ? errno : 0); /* EAGAIN is "nothing to read", not "pipe full": the pipe is empty */
+        dry(th, t, from, errno); /* EAGAIN is "nothing to read", not "pipe full": the pipe is empty */
     }
 }
 
@@ -588,13 +593,12 @@ static void run(struct thread *th, struct relay_tunnel *t, enum side from)
             t->active_ns = th->now_ns;
             if (t->first_fin == RELAY_CAUSES)
                 t->first_fin = from == CLIENT ? RELAY_CLIENT_FIN : RELAY_UPSTREAM_FIN;
-            if (t->pump[to].done) {
-                shutdown(t->fd[to], SHUT_WR);
-                finish(th, t, t->first_fin, false);
-                return;
-            }
             if (shutdown(t->fd[to], SHUT_WR) < 0) {
                 broke(th, t, to, errno);
+                return;
+            }
+            if (t->pump[to].done) {
+                finish(th, t, t->first_fin, false);
                 return;
             }
             timer_move(th, t, deadline(t, &unused));
@@ -613,21 +617,23 @@ static void run(struct thread *th, struct relay_tunnel *t, enum side from)
             enqueue(th, t);
             return;
         }
-        if (p->bulk && !p->copy_only && (p->pipe.capacity > 0 || pipe_take(th, &p->pipe)))
+        if (p->bulk && !p->copy_only && (p->pipe.capacity > 0 || pipe_take(th, &p->pipe))) {
             splice_some(th, t, from);
-        else
+        } else {
+            pipe_give(th, p);
             copy_some(th, t, from);
+        }
     }
 }
 
-/* A side may break while the other is served: then it is read once more. */
+/* A side may break while the other is served: then it is read once more, or lingers. */
 static void run_both(struct thread *th, struct relay_tunnel *t)
 {
     if (!t->is_dead)
         run(th, t, CLIENT);
     if (!t->is_dead)
         run(th, t, UPSTREAM);
-    if (!t->is_dead && t->error[CLIENT] && !t->failed[CLIENT])
+    if (!t->is_dead && t->error[CLIENT] && t->linger_ms == 0)
         run(th, t, CLIENT);
 }
 
@@ -638,18 +644,24 @@ static void on_event(struct thread *th, struct relay_tunnel *t, enum side side, 
     enum side other = 1 - side;
     if (t->is_dead)
         return;
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+    if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         t->pump[side].readable = true;
-        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
             t->pump[side].hangup = true;
+        if (events & EPOLLPRI)
+            t->pump[side].copy_only = true; /* splice(2) does not get over an urgent byte */
     }
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         t->pump[other].writable = true;
-    if (events & EPOLLERR) {
+    if (events & (EPOLLERR | EPOLLHUP)) {
         /* Asked for, since a side that has ended its half, or is not read while the other stalls, would not tell. */
         int error = 0;
         socklen_t length = sizeof error;
-        if (getsockopt(t->fd[side], SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0)
+        getsockopt(t->fd[side], SOL_SOCKET, SO_ERROR, &error, &length);
+        /* A connection that is closed both ways, not by us, was reset, also where somebody has read the error before. */
+        if (error == 0 && (events & EPOLLHUP) && !t->pump[other].done)
+            error = ECONNRESET;
+        if (error != 0)
             broke(th, t, side, error);
     }
     run_both(th, t);
@@ -671,7 +683,7 @@ static void adopt(struct thread *th, struct relay_tunnel *t)
     }
     for (enum side side = CLIENT; side <= UPSTREAM; side++) {
         struct epoll_event event = {
-            .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+            .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
             .data.u64 = (uint64_t)(uintptr_t)t | side,
         };
         /* What a socket has to say already is an edge of its own: no need to try it. */
@@ -694,13 +706,16 @@ static void on_timer(struct thread *th, struct relay_tunnel *t)
         timer_move(th, t, due);
 }
 
-static void on_wake(struct thread *th)
+static void on_wake(struct thread *th, bool stopping)
 {
     uint64_t count;
     struct relay_tunnel *t;
+    bool look;
     if (read(th->wake, &count, sizeof count) < 0) {
         /* EAGAIN: somebody else's wake was read with ours */
     }
+    /* Before the inbox: what was aborted by now is in it, or was. */
+    look = atomic_exchange(&th->look_for_aborts, false);
     pthread_mutex_lock(&th->inbox_lock);
     t = th->inbox;
     th->inbox = NULL;
@@ -710,11 +725,11 @@ static void on_wake(struct thread *th)
         adopt(th, t);
         t = next;
     }
-    if (!atomic_exchange(&th->look_for_aborts, false) && !atomic_load(&th->stop))
+    if (!look && !stopping)
         return;
     for (t = th->tunnels; t;) {
         struct relay_tunnel *next = t->next;
-        if (atomic_load(&t->abort) || atomic_load(&th->stop))
+        if (atomic_load(&t->abort) || stopping)
             finish(th, t, RELAY_ABORTED, true);
         t = next;
     }
@@ -764,7 +779,7 @@ static void *thread_main(void *argument)
     struct thread *th = argument;
     struct epoll_event events[EVENTS];
     for (;;) {
-        bool woken = false;
+        bool woken = false, stopping;
         int count = epoll_wait(th->epoll, events, EVENTS, patience(th));
         th->now_ns = clock_ns();
         for (int i = 0; i < count; i++) {
@@ -777,11 +792,11 @@ static void *thread_main(void *argument)
         run_ready(th);
         while (th->heap_size > 0 && th->heap[0]->due_ns <= th->now_ns)
             on_timer(th, th->heap[0]);
-        if (woken)
-            on_wake(th);
-        if (!th->ready || th->dead)
-            bury(th);
-        if (atomic_load(&th->stop) && !th->tunnels && !th->ready)
+        stopping = atomic_load(&th->stop); /* before the inbox is read: nothing is added behind a stop */
+        if (woken || stopping)
+            on_wake(th, stopping);
+        bury(th);
+        if (stopping && !th->tunnels && !th->ready)
             return NULL;
     }
 }
@@ -880,9 +895,11 @@ struct relay_tunnel *relay_add(struct relay *relay, const struct relay_tunnel_op
     t->cause = t->first_fin = RELAY_CAUSES;
     set_counter(t, RELAY_BYTES_UP, options->up_bytes);
     set_counter(t, RELAY_BYTES_DOWN, options->down_bytes - options->down_uncounted);
-    if (options->down_bytes > options->down_uncounted)
-        set_counter(t, RELAY_FIRST_BYTE_NS, clock_ns());
+    set_counter(t, RELAY_FIRST_BYTE_NS, options->down_bytes > options->down_uncounted ? clock_ns() : 0);
     tls_watch(t, options->up, options->up_bytes);
+    /* Urgent bytes are bytes of the stream (RFC 6093); by default the kernel takes them out. */
+    setsockopt(options->client, SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int));
+    setsockopt(options->upstream, SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int));
     if (options->user_timeout_ms) {
         setsockopt(options->client, IPPROTO_TCP, TCP_USER_TIMEOUT, &options->user_timeout_ms, sizeof options->user_timeout_ms);
         setsockopt(options->upstream, IPPROTO_TCP, TCP_USER_TIMEOUT, &options->user_timeout_ms, sizeof options->user_timeout_ms);

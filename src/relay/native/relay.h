@@ -92,7 +92,7 @@ struct relay *relay_start(const struct relay_options *options);
  */
 struct relay_tunnel *relay_add(struct relay *relay, const struct relay_tunnel_options *options);
 
-/* Resets both sides soon. May be called until relay_free; does nothing to a tunnel that has ended. */
+/* Resets both sides soon. May be called until relay_free or relay_stop; does nothing to a tunnel that has ended. */
 void relay_abort(struct relay *relay, struct relay_tunnel *tunnel);
 
 /* The `tag` of a tunnel. */

@@ -1,0 +1,18 @@
+/*
+ * between.h - steps in between two calls of the core, where a race is a matter of nanoseconds: the linker sends the calls of relay.c
+ * through here (--wrap), and a test says what is to happen first, once, on the relay's thread.
+ */
+#ifndef SPLICEWAY_TEST_BETWEEN_H
+#define SPLICEWAY_TEST_BETWEEN_H
+
+enum call { RECV, SHUTDOWN, MUTEX_UNLOCKED, JOIN, CALLS };
+
+/* `hook` runs once: before the next such call on `fd` (-1: any), or after a mutex was unlocked, by another thread than this one. */
+void between(enum call call, int fd, void (*hook)(void));
+
+enum refusal { NOTHING, MEMORY, WATCHES };
+
+/* What the relay's threads do not get from here on. */
+void refuse(enum refusal refusal);
+
+#endif
