@@ -5,9 +5,9 @@
 //   3  config   server   observe/admin
 //   2  handshake   access   upstream   relay     the stages: never import each other, neither log nor count
 //   1  observe/metrics   observe/log, over observe/tunnel-record
-//   0  reasons   target
+//   0  reasons   target   stop
 
-const level0 = ['^src/reasons\\.ts$', '^src/target\\.ts$'];
+const level0 = ['^src/reasons\\.ts$', '^src/target\\.ts$', '^src/stop\\.ts$'];
 const record = '^src/observe/tunnel-record\\.ts$';
 const level1 = ['^src/observe/metrics\\.ts$', '^src/observe/log\\.ts$', record];
 const stages = ['^src/handshake/', '^src/access/', '^src/upstream/', '^src/relay/'];
@@ -40,6 +40,7 @@ const TABLE = [
   { name: 'record', modules: record, may: level0 },
   { name: 'reasons', modules: '^src/reasons\\.ts$', may: [] },
   { name: 'target', modules: '^src/target\\.ts$', may: [] },
+  { name: 'stop', modules: '^src/stop\\.ts$', may: [] },
 ];
 
 const known = TABLE.map((row) => row.modules);

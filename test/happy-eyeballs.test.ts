@@ -20,7 +20,7 @@ async function race(
 ): Promise<{ readonly address?: string; readonly error?: unknown; readonly ms: number }> {
   const { port, connectTimeoutMs = 10_000, signal = new AbortController().signal } = options;
   const startedMs = performance.now();
-  const outcome = await raceAddresses(addresses, { port, connectTimeoutMs, keepaliveMs: 0 }, signal).then(
+  const outcome = await raceAddresses(addresses, { port, connectTimeoutMs }, signal).then(
     ({ socket, address }) => {
       t.teardown(() => void socket.destroy());
       return { address };

@@ -227,7 +227,7 @@ t.test(
     const script = `
     import { createLog } from ${JSON.stringify(new URL('../src/observe/log.js', import.meta.url).href)};
     let dropped = 0;
-    const log = createLog({ logLevel: 'info', logFormat: 'json', onDropped: () => { dropped += 1; } });
+    const log = createLog({ logLevel: 'info', logFormat: 'json', onDropped: (records) => { dropped += records; } });
     const before = process.memoryUsage().rss;
     for (let count = 0; count < 100_000; count += 1) log.logger.info({ text: 'x'.repeat(1000) });
     const grown = process.memoryUsage().rss - before;

@@ -63,10 +63,11 @@ export interface TunnelSlots {
    *
    * @param user undefined where nobody authenticates
    * @param client the client's IP address
-   * @returns gives the place back; to be called exactly once
    * @throws TunnelError `connection_limit_reached`, `user_limit_reached` or `client_limit_reached`
    */
-  take(user: string | undefined, client: string): () => void;
+  take(user: string | undefined, client: string): void;
+  /** Gives a place back: once for each that was taken. */
+  give(user: string | undefined, client: string): void;
 }
 
 /** Places for tunnels within these limits. */
@@ -85,11 +86,11 @@ export function createTunnelSlots(limits: TunnelLimits): TunnelSlots {
       total += 1;
       if (user !== undefined) add(byUser, user, 1);
       add(byClient, client, 1);
-      return () => {
-        total -= 1;
-        if (user !== undefined) add(byUser, user, -1);
-        add(byClient, client, -1);
-      };
+    },
+    give(user, client) {
+      total -= 1;
+      if (user !== undefined) add(byUser, user, -1);
+      add(byClient, client, -1);
     },
   };
 }

@@ -51,7 +51,7 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
   const log = createLog({
     logLevel: config.logLevel,
     logFormat: config.logFormat ?? (process.stderr.isTTY ? 'pretty' : 'json'),
-    onDropped: () => metrics.logRecordDropped(),
+    onDropped: (records) => metrics.logRecordsDropped(records),
   });
   const { logger } = log;
   const configured = credentialsOf(config);
@@ -78,10 +78,13 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
         connectTimeoutMs: config.connectTimeout,
         dialTimeoutMs: config.dialTimeout,
         dialRetryMs: config.dialRetry,
-        keepaliveMs: config.keepalive,
       },
       engine: picked.engine,
-      relayOptions: { idleTimeoutMs: config.idleTimeout, halfCloseTimeoutMs: config.halfCloseTimeout },
+      relayOptions: {
+        keepaliveMs: config.keepalive,
+        idleTimeoutMs: config.idleTimeout,
+        halfCloseTimeoutMs: config.halfCloseTimeout,
+      },
       metrics,
       logger,
       lingerMs: config.lingerTimeout,

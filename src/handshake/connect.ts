@@ -41,19 +41,32 @@ export function readConnect(message: IncomingMessage): ConnectRequest {
   if (message.httpVersion !== '1.1' && message.httpVersion !== '1.0') {
     throw malformed(`the HTTP version is ${message.httpVersion}`, 'send HTTP/1.1');
   }
-  const host = valuesOf(message, 'host');
-  if (host.length > 1) throw malformed('there is more than one Host header', 'send one');
-  // OpenVPN sends HTTP/1.0 without Host, which HTTP/1.0 allows.
-  if (host.length === 0 && message.httpVersion === '1.1')
-    throw malformed('the Host header is missing', 'send Host: host:port');
-  if (valuesOf(message, 'transfer-encoding').length > 0)
-    throw malformed('CONNECT has no content', 'drop Transfer-Encoding');
-  if (valuesOf(message, 'content-length').some((length) => length !== '0')) {
-    throw malformed('CONNECT has no content', 'drop Content-Length');
+  let hosts = 0;
+  let credentials: string | undefined;
+  let userAgent: string | undefined;
+  for (const [name, value] of headerFields(message)) {
+    switch (name) {
+      case 'host':
+        hosts += 1;
+        break;
+      case 'proxy-authorization':
+        if (credentials !== undefined)
+          throw malformed('there is more than one Proxy-Authorization header', 'send one');
+        credentials = value;
+        break;
+      case 'user-agent':
+        userAgent ??= value;
+        break;
+      case 'transfer-encoding':
+        throw malformed('CONNECT has no content', 'drop Transfer-Encoding');
+      case 'content-length':
+        if (value !== '0') throw malformed('CONNECT has no content', 'drop Content-Length');
+    }
   }
-  const credentials = valuesOf(message, 'proxy-authorization');
-  if (credentials.length > 1)
-    throw malformed('there is more than one Proxy-Authorization header', 'send one');
+  if (hosts > 1) throw malformed('there is more than one Host header', 'send one');
+  // OpenVPN sends HTTP/1.0 without Host, which HTTP/1.0 allows.
+  if (hosts === 0 && message.httpVersion === '1.1')
+    throw malformed('the Host header is missing', 'send Host: host:port');
 
   const target = parseTarget(authority);
   if ('problem' in target) {
@@ -61,7 +74,7 @@ export function readConnect(message: IncomingMessage): ConnectRequest {
       detail: `${shownTarget(authority)} is no target: ${target.problem}`,
     });
   }
-  return { target, credentials: credentials[0], userAgent: valuesOf(message, 'user-agent')[0] };
+  return { target, credentials, userAgent };
 }
 
 /** A request that is HTTP, but not CONNECT. */
@@ -74,6 +87,7 @@ export function notConnect(message: IncomingMessage): TunnelError {
 /** The beginning of a connection, with what has just been read from it; bounded. {@link parserFailure} asks for it. */
 export function extendOpening(opening: Buffer, chunk: Buffer): Buffer {
   const room = OPENING_BYTES - opening.length;
+  if (opening.length === 0) return chunk.subarray(0, room);
   return room > 0 ? Buffer.concat([opening, chunk.subarray(0, room)]) : opening;
 }
 
@@ -134,12 +148,10 @@ function shownTarget(authority: string): string {
   );
 }
 
-function valuesOf(message: IncomingMessage, name: string): readonly string[] {
-  const raw = message.rawHeaders;
-  const values: string[] = [];
-  for (let i = 0; i + 1 < raw.length; i += 2)
-    if (raw[i]?.toLowerCase() === name) values.push(raw[i + 1] ?? '');
-  return values;
+/** Names in lower case, with their values. */
+function* headerFields({ rawHeaders }: IncomingMessage): Generator<readonly [string, string]> {
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2)
+    yield [rawHeaders[i]?.toLowerCase() ?? '', rawHeaders[i + 1] ?? ''];
 }
 
 function malformed(detail: string, remedy: string): TunnelError {

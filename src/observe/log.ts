@@ -1,7 +1,7 @@
 import { constants, fstatSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
-import { type Logger, pino, stdTimeFunctions } from 'pino';
+import { type Logger, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { printable, REASONS, type Reason } from '../reasons.js';
 import { formatAuthority } from '../target.js';
@@ -18,8 +18,8 @@ export interface LogOptions {
   readonly logLevel: LogLevel;
   /** `pretty` for people; `json` for programs: one object a line. */
   readonly logFormat: 'json' | 'pretty';
-  /** Called for every record that is lost because nobody reads the log. */
-  readonly onDropped: () => void;
+  /** Told how many records were lost because nobody reads the log. */
+  readonly onDropped: (records: number) => void;
 }
 
 /** The log, and a way to have it written out before the process ends. */
@@ -46,12 +46,22 @@ export function createLog({ logLevel, logFormat, onDropped }: LogOptions): Log {
     {
       level: logLevel,
       base: null,
-      timestamp: stdTimeFunctions.isoTime,
+      timestamp: isoTime,
       formatters: { level: (label: string) => ({ level: label }) },
     },
     logFormat === 'json' ? stderr : { write: (line: string) => stderr.write(pretty(line)) },
   );
   return { logger, close: stderr.close };
+}
+
+let second = { at: 0, text: '' };
+
+/** pino's `isoTime`, of which all but the milliseconds is made once a second. */
+function isoTime(): string {
+  const nowMs = Date.now();
+  const at = Math.floor(nowMs / 1000);
+  if (at !== second.at) second = { at, text: `,"time":"${new Date(at * 1000).toISOString().slice(0, 20)}` };
+  return `${second.text}${String(nowMs - at * 1000).padStart(3, '0')}Z"`;
 }
 
 interface StandardError {
@@ -61,17 +71,23 @@ interface StandardError {
 
 /** How long a record may wait for others to be written with it, in milliseconds: a write costs more than a record does. */
 const GATHER_MS = 10;
+/** So many characters do not wait. */
+const GATHER_MOST = 64 * 1024;
 
 function gathered({ write, close }: StandardError): StandardError {
   let held = '';
+  let timer: NodeJS.Timeout | undefined;
   const flush = () => {
+    clearTimeout(timer);
+    timer = undefined;
     if (held !== '') write(held);
     held = '';
   };
   return {
     write(text) {
-      if (held === '') setTimeout(flush, GATHER_MS);
       held += text;
+      if (held.length >= GATHER_MOST) flush();
+      else timer ??= setTimeout(flush, GATHER_MS);
     },
     close() {
       flush();
@@ -81,7 +97,7 @@ function gathered({ write, close }: StandardError): StandardError {
 }
 
 /** Each kind of file needs its own way of not waiting for whoever reads it. */
-function openStandardError(onDropped: () => void): StandardError {
+function openStandardError(onDropped: LogOptions['onDropped']): StandardError {
   const { stderr } = process;
   const kind = fstatSync(2);
   if (kind.isFIFO() || kind.isSocket()) {
@@ -89,7 +105,7 @@ function openStandardError(onDropped: () => void): StandardError {
     stderr.on('error', () => {});
     return {
       write(text) {
-        if (stderr.writableLength > MAX_HELD_BYTES) onDropped();
+        if (stderr.writableLength > MAX_HELD_BYTES) onDropped(recordsIn(text));
         else stderr.write(text);
       },
       async close() {
@@ -101,7 +117,7 @@ function openStandardError(onDropped: () => void): StandardError {
   const destination = pino.destination({ dest, sync: false, maxLength: MAX_HELD_BYTES });
   // A full disk: what is held back is written when there is room again.
   destination.on('error', () => {});
-  destination.on('drop', onDropped);
+  destination.on('drop', (text: unknown) => onDropped(recordsIn(String(text))));
   return {
     write: (text) => destination.write(text),
     async close() {
@@ -112,6 +128,11 @@ function openStandardError(onDropped: () => void): StandardError {
       destination.destroy();
     },
   };
+}
+
+/** Each record is a line. */
+function recordsIn(text: string): number {
+  return text.split('\n').length - 1;
 }
 
 /** A descriptor of our own that does not block: Ctrl-S stalls a terminal, and would stall a thread that nothing can end. */
@@ -129,7 +150,7 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
   const decided = {
     event: 'decision',
     tunnel: record.tunnelId,
-    client: record.client,
+    client: clientOf(record),
     user: userOf(record),
     target: targetOf(record),
     decision: refusal === undefined ? 'allowed' : 'refused',
@@ -156,10 +177,10 @@ export function logClose(logger: Logger, record: TunnelRecord): void {
     {
       event: 'close',
       tunnel: record.tunnelId,
-      client: record.client,
+      client: clientOf(record),
       user: userOf(record),
       target: targetOf(record),
-      address: record.address,
+      address: addressOf(record),
       dnsMs: rounded(timings?.dnsMs),
       connectMs: rounded(timings?.connectMs),
       engine,
@@ -183,10 +204,10 @@ function logFailure(logger: Logger, record: TunnelRecord): void {
     {
       event: 'close',
       tunnel: record.tunnelId,
-      client: record.client,
+      client: clientOf(record),
       user: userOf(record),
       target: targetOf(record),
-      address: record.address,
+      address: addressOf(record),
       dnsMs: rounded(timings?.dnsMs),
       connectMs: rounded(timings?.connectMs),
       reason: refusal?.reason,
@@ -194,6 +215,15 @@ function logFailure(logger: Logger, record: TunnelRecord): void {
     },
     `failed: ${refusal?.message ?? 'no end was reported'}`,
   );
+}
+
+function clientOf({ clientAddress, clientPort }: TunnelRecord): string {
+  return formatAuthority(clientAddress, clientPort);
+}
+
+/** The address dialled, with the target's port. */
+function addressOf({ address, target }: TunnelRecord): string | undefined {
+  return address === undefined || target === undefined ? undefined : formatAuthority(address, target.port);
 }
 
 function userOf({ user }: TunnelRecord): string | undefined {

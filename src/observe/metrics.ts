@@ -110,7 +110,7 @@ export interface Metrics {
   readonly contentType: string;
   connectionAccepted(): void;
   connectionDropped(why: 'silent' | 'incomplete' | 'limit'): void;
-  logRecordDropped(): void;
+  logRecordsDropped(records: number): void;
   uncaughtError(): void;
   /** Sets the `draining` gauge. */
   draining(): void;
@@ -246,7 +246,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     contentType: registry.contentType,
     connectionAccepted: () => connections.inc(),
     connectionDropped: (why) => dropped.inc({ why }),
-    logRecordDropped: () => recordsDropped.inc(),
+    logRecordsDropped: (records) => recordsDropped.inc(records),
     uncaughtError: () => uncaught.inc(),
     draining: () => draining.set(1),
     tunnelOpened({ engine, bytes }, timings) {

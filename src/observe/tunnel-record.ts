@@ -1,29 +1,37 @@
 import type { DialTimings, TunnelError } from '../reasons.js';
 import type { Target } from '../target.js';
 
-/** What is known of one request and its tunnel; it fills up on the way and is accounted exactly once, at the end. */
-export interface TunnelRecord {
+/**
+ * What is known of one request and its tunnel; it fills up on the way and is accounted exactly once, at the end. Every field is
+ * there from the start: an object that grows takes twice the memory, and a tunnel may be idle for hours.
+ */
+export class TunnelRecord {
   readonly tunnelId: string;
-  /** `ip:port` of the client. */
-  readonly client: string;
-  /** The IP address in it. */
+  /** The client's IP address. */
   readonly clientAddress: string;
-  user?: string | undefined;
-  target?: Target;
-  userAgent?: string | undefined;
+  readonly clientPort: number;
+  user: string | undefined;
+  target: Target | undefined;
+  userAgent: string | undefined;
   /** The allow rule that matched, as written. */
-  rule?: string | undefined;
+  rule: string | undefined;
   /** Set once the policy has said yes. */
-  allowed?: boolean;
-  /** `ip:port` dialled. */
-  address?: string;
-  timings?: DialTimings;
-  /** Gives the place of the tunnel back. */
-  release?: () => void;
+  allowed = false;
+  /** Whether it has a place among the tunnels, to be given back at the end. */
+  placed = false;
+  /** The IP address dialled. */
+  address: string | undefined;
+  timings: DialTimings | undefined;
   /** Set when there is no tunnel. */
-  refusal?: TunnelError;
+  refusal: TunnelError | undefined;
   /** Set when there was one. */
-  relayed?: RelayedTunnel;
+  relayed: RelayedTunnel | undefined;
+
+  constructor(tunnelId: string, clientAddress: string, clientPort: number) {
+    this.tunnelId = tunnelId;
+    this.clientAddress = clientAddress;
+    this.clientPort = clientPort;
+  }
 }
 
 /** The tunnel part of a record. */
@@ -32,7 +40,7 @@ export interface RelayedTunnel {
   readonly bytes: LiveBytes;
   readonly openedMs: number;
   /** When it ended, in milliseconds of `performance.now`, and how. */
-  ended?: { readonly atMs: number; readonly cause: string };
+  ended: { readonly atMs: number; readonly cause: string } | undefined;
 }
 
 /** Counters that an engine moves while the tunnel runs. */

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { StopSignal } from '../stop.js';
 
 /**
  * The relay's contract, which every engine keeps and `test/relay-*.test.ts` holds every engine to:
@@ -20,7 +21,7 @@ export interface RelayEngine {
    *
    * @param signal aborts the tunnel: cause `aborted`
    */
-  relay(tunnel: RelayTunnel, options: RelayOptions, signal: AbortSignal): Relay;
+  relay(tunnel: RelayTunnel, options: RelayOptions, signal: StopSignal): Relay;
   /** What the engine holds and has done, for the metrics; absent where there is nothing to tell. */
   readonly totals?: () => RelayTotals;
 }
@@ -71,6 +72,8 @@ export interface RelayTunnel {
 
 /** How long a tunnel may be silent, in milliseconds; 0: for ever. */
 export interface RelayOptions {
+  /** Silence on a side before its peer is probed (TCP keepalive); 0: never. Whole seconds. */
+  readonly keepaliveMs: number;
   /** Without a byte in either direction. */
   readonly idleTimeoutMs: number;
   /** Without a byte in the direction that is left, once the other has ended. */

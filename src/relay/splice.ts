@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import type { StopSignal } from '../stop.js';
 import { descriptorOf } from './descriptor.js';
 import {
   type EngineState,
@@ -17,27 +18,26 @@ import {
 } from './relay.js';
 import { streamEngine } from './stream.js';
 
-/** What the native core offers: `native/binding.c`. */
+/** What the native core offers: `native/binding.c`. A tunnel is known by its slot until its end is reported. */
 interface Core {
   start(threads: number, onEnded: (slot: number, cause: number) => void): void;
+  /** Lends the core memory for the counters of the next {@link SLOTS_OF_A_SLAB} slots, for good. */
+  lend(slab: BigUint64Array): void;
   add(
+    slot: number,
     client: number,
     upstream: number,
     up: Buffer,
     down: Buffer,
     downUncounted: number,
-    counters: BigUint64Array,
-    slot: number,
+    keepaliveSeconds: number,
     idleMs: number,
     halfCloseMs: number,
     userTimeoutMs: number,
-  ): CoreTunnel;
-  abort(tunnel: CoreTunnel): void;
+  ): void;
+  abort(slot: number): void;
   totals(): readonly number[];
 }
-
-/** The core's own handle of a tunnel; good until its end was reported. */
-type CoreTunnel = { readonly coreTunnel: unique symbol };
 
 /** How the native core runs. */
 export interface SpliceOptions {
@@ -74,69 +74,72 @@ function whyAbsent(file: string, error: unknown): string {
   return `its native core does not load: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`;
 }
 
-/** A tunnel that the core has. */
-interface Handed {
-  readonly tunnel: CoreTunnel;
-  readonly traffic: SlotTraffic;
-  readonly finish: (end: RelayEnd) => void;
-}
-
 class SpliceEngine implements RelayEngine {
   readonly name = 'splice';
   readonly #core: Core;
   readonly #userTimeoutMs: number;
   /** CLOCK_MONOTONIC, which the core reads, when `performance.now` was 0. */
   readonly #originNs = process.hrtime.bigint() - BigInt(Math.round(performance.now() * 1e6));
-  readonly #slab = new Slab();
-  readonly #handed = new Map<number, Handed>();
+  readonly #slots: Slots;
+  /** By slot. */
+  readonly #handed: (SplicedTunnel | undefined)[] = [];
 
   constructor(core: Core, { threads, userTimeoutMs }: SpliceOptions) {
     this.#core = core;
     this.#userTimeoutMs = userTimeoutMs;
+    this.#slots = new Slots((slab) => core.lend(slab));
     core.start(threads, (slot, cause) => this.#onEnded(slot, cause));
   }
 
-  relay(tunnel: RelayTunnel, options: RelayOptions, signal: AbortSignal): Relay {
-    const descriptors = descriptorsOf(tunnel);
+  relay(tunnel: RelayTunnel, options: RelayOptions, signal: StopSignal): Relay {
+    const { client, upstream } = tunnel;
+    const clientDescriptor = readyDescriptorOf(client);
+    const upstreamDescriptor = readyDescriptorOf(upstream);
     // A side that has failed already, or has something left to write in Node's hands, is for Node to end.
-    if (descriptors === undefined || signal.aborted) return streamEngine.relay(tunnel, options, signal);
-    const read = { client: readAhead(tunnel.client), upstream: readAhead(tunnel.upstream) };
-    const slot = this.#slab.take();
-    let handed: CoreTunnel;
+    if (clientDescriptor === undefined || upstreamDescriptor === undefined || signal.aborted)
+      return streamEngine.relay(tunnel, options, signal);
+    const readOfClient = readAhead(client);
+    const readOfUpstream = readAhead(upstream);
+    const slot = this.#slots.take();
     try {
-      handed = this.#core.add(
-        descriptors.client,
-        descriptors.upstream,
-        joined(tunnel.early, read.client),
-        joined(tunnel.reply, read.upstream),
+      this.#core.add(
+        slot,
+        clientDescriptor,
+        upstreamDescriptor,
+        joined(tunnel.early, readOfClient),
+        joined(tunnel.reply, readOfUpstream),
         tunnel.reply.length,
-        slot.counters,
-        slot.index,
+        options.keepaliveMs / 1000,
         options.idleTimeoutMs,
         options.halfCloseTimeoutMs,
         this.#userTimeoutMs,
       );
     } catch {
       // No descriptors or memory at this moment: the tunnel goes on with those it has.
-      this.#slab.give(slot.index);
-      if (read.client.length > 0) tunnel.client.unshift(read.client);
-      if (read.upstream.length > 0) tunnel.upstream.unshift(read.upstream);
+      this.#slots.give(slot);
+      if (readOfClient.length > 0) client.unshift(readOfClient);
+      if (readOfUpstream.length > 0) upstream.unshift(readOfUpstream);
       return streamEngine.relay(tunnel, options, signal);
     }
     // The core has duplicates: this closes ours, and neither ends a connection.
-    tunnel.client.destroy();
-    tunnel.upstream.destroy();
-    const traffic = new SlotTraffic(slot.counters, this.#originNs);
-    const onAbort = () => this.#core.abort(handed);
-    signal.addEventListener('abort', onAbort);
-    const end = new Promise<RelayEnd>((resolve) => {
-      const finish = (result: RelayEnd) => {
-        signal.removeEventListener('abort', onAbort);
-        resolve(result);
-      };
-      this.#handed.set(slot.index, { tunnel: handed, traffic, finish });
-    });
-    return { engine: this.name, traffic, end };
+    client.destroy();
+    upstream.destroy();
+    const handed = new SplicedTunnel(slot, this, signal);
+    this.#handed[slot] = handed;
+    return handed;
+  }
+
+  /** CLOCK_MONOTONIC in milliseconds of `performance.now`. */
+  monotonicMs(ns: bigint): number {
+    return Number(ns - this.#originNs) / 1e6;
+  }
+
+  read(slot: number, counter: number): bigint {
+    return this.#slots.read(slot, counter);
+  }
+
+  abort(slot: number): void {
+    this.#core.abort(slot);
   }
 
   totals(): RelayTotals {
@@ -153,30 +156,27 @@ class SpliceEngine implements RelayEngine {
   }
 
   #onEnded(slot: number, cause: number): void {
-    const handed = this.#handed.get(slot);
+    const handed = this.#handed[slot];
     if (handed === undefined) return;
-    this.#handed.delete(slot);
-    handed.traffic.freeze();
-    this.#slab.give(slot);
-    handed.finish({ cause: RELAY_CAUSES[cause] ?? ('aborted' satisfies RelayCause) });
+    this.#handed[slot] = undefined;
+    handed.finish(RELAY_CAUSES[cause] ?? ('aborted' satisfies RelayCause));
+    this.#slots.give(slot);
   }
 }
 
-/** Both descriptors, where the core can have them. */
-function descriptorsOf({
-  client,
-  upstream,
-}: RelayTunnel): { readonly client: number; readonly upstream: number } | undefined {
-  const ready = (socket: Socket) => !socket.destroyed && socket.writable && socket.writableLength === 0;
-  if (!ready(client) || !ready(upstream)) return undefined;
-  const descriptors = { client: descriptorOf(client), upstream: descriptorOf(upstream) };
-  if (descriptors.client === undefined || descriptors.upstream === undefined) return undefined;
-  return { client: descriptors.client, upstream: descriptors.upstream };
+/** The descriptor of a connection that the core can have: open, with nothing left to write in Node's hands. */
+function readyDescriptorOf(socket: Socket): number | undefined {
+  return !socket.destroyed && socket.writable && socket.writableLength === 0
+    ? descriptorOf(socket)
+    : undefined;
 }
+
+const NOTHING: Buffer = Buffer.alloc(0);
 
 /** What Node has read of a socket and nobody has taken. */
 function readAhead(socket: Socket): Buffer {
-  let read: Buffer = Buffer.alloc(0);
+  let read = NOTHING;
+  if (socket.readableLength === 0) return read;
   for (let chunk: unknown = socket.read(); chunk instanceof Buffer; chunk = socket.read())
     read = joined(read, chunk);
   return read;
@@ -188,61 +188,101 @@ function joined(first: Buffer, second: Buffer): Buffer {
   return first.length === 0 ? second : Buffer.concat([first, second]);
 }
 
-/** Counters of a tunnel; the order is that of `enum relay_counter` in `native/relay.h`. */
+/** Counters of a tunnel, and where each is: `enum relay_counter` in `native/relay.h`. */
 const COUNTERS = 4;
-const SLOTS_OF_A_CHUNK = 256;
+const UP = 0;
+const DOWN = 1;
+const FIRST_BYTE_NS = 2;
+const HANDSHAKE_ONLY = 3;
+/** As in `native/binding.c`. */
+const SLOTS_OF_A_SLAB = 256;
 
 /** Memory that the core counts in, cut into slots that are used again. */
-class Slab {
-  readonly #chunks: BigUint64Array[] = [];
+class Slots {
+  readonly #slabs: BigUint64Array[] = [];
   readonly #free: number[] = [];
+  readonly #lend: (slab: BigUint64Array) => void;
 
-  take(): { readonly index: number; readonly counters: BigUint64Array } {
-    if (this.#free.length === 0) {
-      const first = this.#chunks.length * SLOTS_OF_A_CHUNK;
-      this.#chunks.push(new BigUint64Array(SLOTS_OF_A_CHUNK * COUNTERS));
-      for (let slot = SLOTS_OF_A_CHUNK - 1; slot >= 0; slot -= 1) this.#free.push(first + slot);
-    }
-    const index = this.#free.pop() ?? 0;
-    const chunk = this.#chunks[Math.floor(index / SLOTS_OF_A_CHUNK)] ?? new BigUint64Array(COUNTERS);
-    const at = (index % SLOTS_OF_A_CHUNK) * COUNTERS;
-    return { index, counters: chunk.subarray(at, at + COUNTERS).fill(0n) };
+  constructor(lend: (slab: BigUint64Array) => void) {
+    this.#lend = lend;
   }
 
-  give(index: number): void {
-    this.#free.push(index);
+  take(): number {
+    if (this.#free.length === 0) {
+      const slab = new BigUint64Array(SLOTS_OF_A_SLAB * COUNTERS);
+      this.#lend(slab);
+      const first = this.#slabs.push(slab) * SLOTS_OF_A_SLAB - 1;
+      for (let i = 0; i < SLOTS_OF_A_SLAB; i += 1) this.#free.push(first - i);
+    }
+    return this.#free.pop() ?? 0;
+  }
+
+  give(slot: number): void {
+    this.#free.push(slot);
+  }
+
+  read(slot: number, counter: number): bigint {
+    return (
+      this.#slabs[Math.floor(slot / SLOTS_OF_A_SLAB)]?.[(slot % SLOTS_OF_A_SLAB) * COUNTERS + counter] ?? 0n
+    );
   }
 }
 
-/** The traffic of a tunnel, read where the core counts it until the tunnel has ended. */
-class SlotTraffic implements Traffic {
-  #counters: BigUint64Array;
-  readonly #originNs: bigint;
+/**
+ * A tunnel that the core has, and its traffic, read where the core counts it until the tunnel has ended. Thousands may be idle,
+ * so it is one object.
+ */
+class SplicedTunnel implements Relay, Traffic {
+  readonly end: Promise<RelayEnd>;
+  readonly #slot: number;
+  readonly #engine: SpliceEngine;
+  readonly #signal: StopSignal;
+  readonly #onAbort: () => void;
+  #resolve: (end: RelayEnd) => void = () => {};
+  #final: Traffic | undefined;
 
-  constructor(counters: BigUint64Array, originNs: bigint) {
-    this.#counters = counters;
-    this.#originNs = originNs;
+  constructor(slot: number, engine: SpliceEngine, signal: StopSignal) {
+    this.#slot = slot;
+    this.#engine = engine;
+    this.#signal = signal;
+    this.#onAbort = () => engine.abort(slot);
+    signal.addEventListener('abort', this.#onAbort);
+    this.end = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  get engine(): 'splice' {
+    return 'splice';
+  }
+
+  get traffic(): Traffic {
+    return this;
   }
 
   get bytesUp(): number {
-    return Number(this.#counters[0]);
+    return this.#final?.bytesUp ?? Number(this.#engine.read(this.#slot, UP));
   }
 
   get bytesDown(): number {
-    return Number(this.#counters[1]);
+    return this.#final?.bytesDown ?? Number(this.#engine.read(this.#slot, DOWN));
   }
 
   get firstByteAtMs(): number | undefined {
-    const atNs = this.#counters[2] ?? 0n;
-    return atNs === 0n ? undefined : Number(atNs - this.#originNs) / 1e6;
+    if (this.#final !== undefined) return this.#final.firstByteAtMs;
+    const atNs = this.#engine.read(this.#slot, FIRST_BYTE_NS);
+    return atNs === 0n ? undefined : this.#engine.monotonicMs(atNs);
   }
 
   get handshakeOnly(): boolean {
-    return this.#counters[3] === 1n;
+    return this.#final?.handshakeOnly ?? this.#engine.read(this.#slot, HANDSHAKE_ONLY) === 1n;
   }
 
-  /** Keeps the values as they are now: the slot is somebody else's from here on. */
-  freeze(): void {
-    this.#counters = this.#counters.slice();
+  /** Keeps the counters as they are now: the slot is somebody else's from here on. */
+  finish(cause: RelayCause): void {
+    const { bytesUp, bytesDown, firstByteAtMs, handshakeOnly } = this;
+    this.#final = { bytesUp, bytesDown, firstByteAtMs, handshakeOnly };
+    this.#signal.removeEventListener('abort', this.#onAbort);
+    this.#resolve({ cause });
   }
 }

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { StopSignal } from '../stop.js';
 import { type Leftover, readLeftover } from './descriptor.js';
 import { HandshakeOnly } from './handshake-only.js';
 import type { Relay, RelayCause, RelayEnd, RelayEngine, RelayOptions, RelayTunnel } from './relay.js';
@@ -31,7 +32,7 @@ class StreamRelay implements Relay {
   readonly end: Promise<RelayEnd>;
   readonly #tunnel: RelayTunnel;
   readonly #options: RelayOptions;
-  readonly #signal: AbortSignal;
+  readonly #signal: StopSignal;
   #resolve: (end: RelayEnd) => void = () => {};
   /** Set once, by the event that made the tunnel end; the first end of file is kept apart, since a reset may follow it. */
   #cause: RelayCause | undefined;
@@ -46,7 +47,7 @@ class StreamRelay implements Relay {
     upstream: (error?: Error | null) => error && this.#failed('upstream', error),
   };
 
-  constructor(tunnel: RelayTunnel, options: RelayOptions, signal: AbortSignal) {
+  constructor(tunnel: RelayTunnel, options: RelayOptions, signal: StopSignal) {
     this.#tunnel = tunnel;
     this.#options = options;
     this.#signal = signal;
@@ -54,6 +55,10 @@ class StreamRelay implements Relay {
       this.#resolve = resolve;
     });
     const { client, upstream, early, reply } = tunnel;
+    for (const socket of [client, upstream]) {
+      socket.setNoDelay(true);
+      if (options.keepaliveMs > 0) socket.setKeepAlive(true, options.keepaliveMs);
+    }
     signal.addEventListener('abort', this.#onAbort);
     this.#arm();
     // Before anything that may be in the sockets' own buffers.

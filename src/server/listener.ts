@@ -4,8 +4,9 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { networkInterfaces } from 'node:os';
 import { extendOpening, MAX_HEADER_BYTES, notConnect, parserFailure } from '../handshake/connect.js';
 import { TunnelError } from '../reasons.js';
+import { Stop } from '../stop.js';
 import { formatAuthority } from '../target.js';
-import { type ConnectEvent, refuse, serveTunnel, type TunnelStages } from './tunnel.js';
+import { type ConnectEvent, refuse, serveTunnel, type TunnelControl, type TunnelStages } from './tunnel.js';
 
 /** Where to listen, and how long to wait for a request. */
 export interface ListenerOptions {
@@ -25,15 +26,15 @@ interface Handshake {
   readonly onData: (chunk: Buffer) => void;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 /** The listening sockets of the proxy and the connections they brought. */
 export class Listener {
   readonly #servers: Server[] = [];
   readonly #bound: AddressInfo[] = [];
   /** Without a tunnel: their request is read, dialled for or refused. */
   readonly #connections = new Set<Socket>();
-  /** Connections that have become tunnels; an engine may have taken their sockets. */
-  #relayed = 0;
-  readonly #tunnels = new Map<AbortController, Promise<void>>();
+  readonly #tunnels = new Tunnels((client) => this.#connections.delete(client));
   readonly #options: ListenerOptions;
   readonly #stages: TunnelStages;
   readonly #handshakes = new Map<Socket, Handshake>();
@@ -54,7 +55,7 @@ export class Listener {
     const parser = this.#createParser();
     try {
       for (const { host, port } of this.#options.listen) {
-        const server = createServer({ allowHalfOpen: true, noDelay: true, ...this.#keepalive() });
+        const server = createServer({ allowHalfOpen: true });
         server.on('connection', (socket) => this.#accept(socket, parser));
         this.#servers.push(server);
         server.listen({ host, port, ipv6Only: this.#sharesPort(host, port) });
@@ -100,7 +101,7 @@ export class Listener {
 
   /** Resolves when every tunnel has ended and been accounted. */
   async drained(): Promise<void> {
-    while (this.#tunnels.size > 0) await Promise.all(this.#tunnels.values());
+    await this.#tunnels.drained();
   }
 
   /** Cuts every tunnel and closes every connection. {@link drained} tells when they are accounted. */
@@ -108,7 +109,7 @@ export class Listener {
     const reason = new TunnelError('draining', {
       detail: 'the proxy is shutting down and does not wait any longer',
     });
-    for (const stop of this.#tunnels.keys()) stop.abort(reason);
+    this.#tunnels.abort(reason);
     for (const socket of this.#handshakes.keys()) socket.destroy();
   }
 
@@ -116,7 +117,7 @@ export class Listener {
     // Before anything else: an unheard error would end the process, and with it everybody's tunnels.
     socket.on('error', () => {});
     this.#stages.metrics.connectionAccepted();
-    if (this.#connections.size + this.#relayed >= this.#options.maxConnections && !this.#makeRoom()) {
+    if (this.#connections.size + this.#tunnels.relayed >= this.#options.maxConnections && !this.#makeRoom()) {
       this.#stages.metrics.connectionDropped('limit');
       socket.destroy();
       return;
@@ -125,7 +126,7 @@ export class Listener {
     const deadline = setTimeout(() => this.#late(socket), this.#options.handshakeTimeoutMs);
     const handshake: Handshake = {
       deadline,
-      opening: Buffer.alloc(0),
+      opening: NOTHING,
       onData(chunk) {
         handshake.opening = extendOpening(handshake.opening, chunk);
       },
@@ -217,24 +218,72 @@ export class Listener {
       refuse(event.client, new TunnelError('draining'), this.#stages);
       return;
     }
-    const stop = new AbortController();
-    let relayed = 0;
-    // The client is no variable of this scope: the tunnel's end would keep it in memory.
-    const onRelayed = (client: Socket) => {
-      this.#connections.delete(client);
-      relayed = 1;
-      this.#relayed += relayed;
-    };
-    const ended = serveTunnel(event, this.#stages, { stop, onRelayed }).finally(() => {
-      this.#tunnels.delete(stop);
-      this.#relayed -= relayed;
-    });
-    this.#tunnels.set(stop, ended);
+    serveTunnel(event, this.#stages, this.#tunnels.begin());
+  }
+}
+
+/** The requests that are served, from their head to their end. */
+class Tunnels {
+  readonly #open = new Set<ServedTunnel>();
+  /** Takes a connection out of those that wait for a tunnel. */
+  readonly #leave: (client: Socket) => void;
+  #onDrained: (() => void)[] = [];
+  /** Connections that have become tunnels; an engine may have taken their sockets. */
+  relayed = 0;
+
+  constructor(leave: (client: Socket) => void) {
+    this.#leave = leave;
   }
 
-  #keepalive(): { keepAlive?: boolean; keepAliveInitialDelay?: number } {
-    const { keepaliveMs } = this.#stages.dialOptions;
-    return keepaliveMs > 0 ? { keepAlive: true, keepAliveInitialDelay: keepaliveMs } : {};
+  get size(): number {
+    return this.#open.size;
+  }
+
+  begin(): TunnelControl {
+    const tunnel = new ServedTunnel(this);
+    this.#open.add(tunnel);
+    return tunnel;
+  }
+
+  onRelayed(client: Socket): void {
+    this.relayed += 1;
+    this.#leave(client);
+  }
+
+  onEnded(tunnel: ServedTunnel): void {
+    if (tunnel.isRelayed) this.relayed -= 1;
+    this.#open.delete(tunnel);
+    if (this.#open.size > 0) return;
+    for (const resolve of this.#onDrained) resolve();
+    this.#onDrained = [];
+  }
+
+  abort(reason: TunnelError): void {
+    for (const { stop } of this.#open) stop.abort(reason);
+  }
+
+  async drained(): Promise<void> {
+    while (this.#open.size > 0) await new Promise<void>((resolve) => this.#onDrained.push(resolve));
+  }
+}
+
+/** One of them. It keeps no socket: an engine may have taken it. */
+class ServedTunnel implements TunnelControl {
+  readonly stop = new Stop();
+  isRelayed = false;
+  readonly #tunnels: Tunnels;
+
+  constructor(tunnels: Tunnels) {
+    this.#tunnels = tunnels;
+  }
+
+  onRelayed(client: Socket): void {
+    this.isRelayed = true;
+    this.#tunnels.onRelayed(client);
+  }
+
+  onEnded(): void {
+    this.#tunnels.onEnded(this);
   }
 }
 

@@ -9,10 +9,10 @@ import { readConnect } from '../handshake/connect.js';
 import { establishedReply, replyRefused } from '../handshake/reply.js';
 import { logClose, logDecision } from '../observe/log.js';
 import type { Metrics } from '../observe/metrics.js';
-import type { TunnelRecord } from '../observe/tunnel-record.js';
+import { TunnelRecord } from '../observe/tunnel-record.js';
 import { REASONS, TunnelError } from '../reasons.js';
-import type { Relay, RelayEngine, RelayOptions } from '../relay/relay.js';
-import { formatAuthority } from '../target.js';
+import type { Relay, RelayCause, RelayEngine, RelayOptions } from '../relay/relay.js';
+import type { StopControl } from '../stop.js';
 import { type DialOptions, dial } from '../upstream/dial.js';
 
 /** What every tunnel of a server shares. */
@@ -41,19 +41,21 @@ export interface ConnectEvent {
 /** What a tunnel and its listener tell each other. */
 export interface TunnelControl {
   /** Aborts whatever stage is under way: the listener when the drain has expired, the tunnel when its client leaves. */
-  readonly stop: AbortController;
+  readonly stop: StopControl;
   /** Called when the connection has become a tunnel: the relay has it from then on. */
-  readonly onRelayed: (client: Socket) => void;
+  onRelayed(client: Socket): void;
+  /** Called when all is over and accounted. */
+  onEnded(): void;
 }
 
-/** One request from its head to its accounting: the six stages, in order. Never rejects. */
-export function serveTunnel(
-  event: ConnectEvent,
-  stages: TunnelStages,
-  control: TunnelControl,
-): Promise<void> {
+/** One request from its head to its accounting: the six stages, in order. It never throws, whatever becomes of the request. */
+export function serveTunnel(event: ConnectEvent, stages: TunnelStages, control: TunnelControl): void {
   const record = newRecord(event.client);
-  return account(record, openTunnel(event, record, stages, control), stages);
+  // Not one async function: while a tunnel is idle, for hours, its frame would keep what all the stages needed.
+  void openTunnel(event, record, stages, control).then((relay) => {
+    if (relay === undefined) account(record, stages, control);
+    else void relay.end.then(({ cause }) => account(record, stages, control, cause));
+  });
 }
 
 /**
@@ -66,10 +68,11 @@ async function openTunnel(
   { message, client, early }: ConnectEvent,
   record: TunnelRecord,
   stages: TunnelStages,
-  { stop, onRelayed }: TunnelControl,
+  control: TunnelControl,
 ): Promise<Relay | undefined> {
   const { logger, metrics, lingerMs } = stages;
   const { tunnelId } = record;
+  const { stop } = control;
   const unwatch = watchClient(client, early, stop);
   try {
     const request = readConnect(message);
@@ -79,7 +82,8 @@ async function openTunnel(
     record.user = identity.user;
     const decision = stages.policy.decide(request.target);
     record.rule = decision.rule?.text;
-    record.release = stages.slots.take(identity.user, record.clientAddress);
+    stages.slots.take(identity.user, record.clientAddress);
+    record.placed = true;
 
     // The decision is made with the first address that may be dialled, and said once.
     const judge: Decision['judge'] = (address, name) => {
@@ -98,14 +102,20 @@ async function openTunnel(
     unwatch();
 
     const reply = establishedReply(tunnelId);
+    const openedMs = performance.now();
     const relay = stages.engine.relay(
       { client, upstream: upstream.socket, early, reply },
       stages.relayOptions,
       stop.signal,
     );
-    record.relayed = { engine: relay.engine, bytes: relay.traffic, openedMs: performance.now() };
+    record.relayed = {
+      engine: relay.engine,
+      bytes: relay.traffic,
+      openedMs,
+      ended: undefined,
+    };
     metrics.tunnelOpened(record.relayed, upstream.timings);
-    onRelayed(client);
+    control.onRelayed(client);
     return relay;
   } catch (error) {
     const refusal = asRefusal(error, logger);
@@ -119,21 +129,23 @@ async function openTunnel(
   }
 }
 
-/** Waits for the end of a tunnel, or for there being none, and accounts it: exactly once. */
-async function account(
+/** The last stage, exactly once for each request. */
+function account(
   record: TunnelRecord,
-  opening: Promise<Relay | undefined>,
-  { metrics, logger }: TunnelStages,
-): Promise<void> {
-  const relay = await opening;
-  if (relay !== undefined && record.relayed !== undefined) {
-    const { cause } = await relay.end;
-    record.relayed.ended = { atMs: performance.now(), cause };
+  { slots, metrics, logger }: TunnelStages,
+  control: TunnelControl,
+  cause?: RelayCause,
+): void {
+  try {
+    if (record.relayed !== undefined && cause !== undefined)
+      record.relayed.ended = { atMs: performance.now(), cause };
+    if (record.placed) slots.give(record.user, record.clientAddress);
+    metrics.account(record);
+    if (record.allowed) logClose(logger, record);
+    else logDecision(logger, record);
+  } finally {
+    control.onEnded();
   }
-  record.release?.();
-  metrics.account(record);
-  if (record.allowed) logClose(logger, record);
-  else logDecision(logger, record);
 }
 
 /** Says that the policy lets a request pass, unless that was said. */
@@ -153,21 +165,17 @@ export function refuse(
   refusal: TunnelError,
   stages: Pick<TunnelStages, 'metrics' | 'logger' | 'lingerMs'>,
 ): void {
-  const record: TunnelRecord = { ...newRecord(client), refusal };
+  const record = newRecord(client);
+  record.refusal = refusal;
   replyRefused(client, refusal, { tunnelId: record.tunnelId, lingerMs: stages.lingerMs });
   stages.metrics.account(record);
   logDecision(stages.logger, record);
 }
 
-function newRecord(client: Socket): TunnelRecord {
-  const { remoteAddress = 'unknown', remotePort = 0 } = client;
+function newRecord({ remoteAddress = 'unknown', remotePort = 0 }: Socket): TunnelRecord {
   // An IPv4 client of a dual-stack listener is shown, and limited, as what it is.
   const address = remoteAddress.replace(/^::ffff:(?=[0-9.]+$)/, '');
-  return {
-    tunnelId: newTunnelId(),
-    clientAddress: address,
-    client: formatAuthority(address, remotePort),
-  };
+  return new TunnelRecord(newTunnelId(), address, remotePort);
 }
 
 /** Random bytes that are drawn many at a time: a system call for each tunnel would cost more than all else about its id. */
@@ -190,7 +198,7 @@ function asRefusal(error: unknown, logger: Logger): TunnelError {
  * Notices a client that leaves while its upstream is dialled: by a reset, or by an end of file before it has sent a byte
  * for the tunnel. An end of file behind early data is a half-close, and the tunnel is still wanted.
  */
-function watchClient(client: Socket, early: Buffer, stop: AbortController): () => void {
+function watchClient(client: Socket, early: Buffer, stop: StopControl): () => void {
   const leave = () => stop.abort(new TunnelError('client_gone'));
   // Reading an empty buffer is what makes a stream say that it has ended; a byte in it stays for the relay.
   const look = () => {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type DialTimings, type Reason, TunnelError } from '../reasons.js';
+import type { StopControl, StopSignal } from '../stop.js';
 import { formatAuthority, type Target } from '../target.js';
 import { raceAddresses } from './race.js';
 import { resolveName } from './resolve.js';
@@ -15,8 +15,6 @@ export interface DialOptions {
   readonly dialTimeoutMs: number;
   /** How long to go on trying after the first failure; 0: one try. */
   readonly dialRetryMs: number;
-  /** Idle time before TCP keepalive probes; 0: none. */
-  readonly keepaliveMs: number;
 }
 
 /** Who vets addresses before they are dialled. */
@@ -29,7 +27,7 @@ interface Judged {
 export interface Upstream {
   /** Half-open capable, with an `error` listener; whoever receives it closes it. */
   readonly socket: Socket;
-  /** `ip:port` as dialled. */
+  /** The IP address dialled. */
   readonly address: string;
   readonly timings: DialTimings;
 }
@@ -44,7 +42,8 @@ const RETRIABLE: ReadonlySet<Reason> = new Set<Reason>([
   'destination_ip_unroutable',
 ]);
 
-const RETRY_DELAYS_MS = [100, 250, 500, 1000] as const;
+const RETRY_DELAYS_MS = [100, 250, 500] as const;
+const LAST_RETRY_DELAY_MS = 1000;
 
 /**
  * Resolves the target once a try, keeps the addresses that `judge` lets pass, and races those. What is dialled is what was judged:
@@ -57,7 +56,7 @@ const RETRY_DELAYS_MS = [100, 250, 500, 1000] as const;
 export async function dial(
   target: Target,
   { judge, ...options }: DialOptions & Judged,
-  stop: AbortController,
+  stop: StopControl,
 ): Promise<Upstream> {
   const startedMs = performance.now();
   const { signal } = stop;
@@ -79,8 +78,8 @@ export async function dial(
         failure = error;
       }
       if (performance.now() - startedMs >= options.dialRetryMs) throw failure;
-      const delayMs = RETRY_DELAYS_MS[tries] ?? RETRY_DELAYS_MS.at(-1);
-      await sleep(delayMs, undefined, { signal }).catch(() => {});
+      const delayMs = RETRY_DELAYS_MS[tries] ?? LAST_RETRY_DELAY_MS;
+      await sleepUnless(signal, delayMs);
       if (signal.aborted) throw failure;
     }
   } catch (error) {
@@ -89,6 +88,18 @@ export async function dial(
   } finally {
     clearTimeout(timer);
   }
+}
+
+function sleepUnless(signal: StopSignal, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const wake = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', wake);
+      resolve();
+    };
+    const timer = setTimeout(wake, ms);
+    signal.addEventListener('abort', wake);
+  });
 }
 
 function tooLate(target: Target, dialTimeoutMs: number): TunnelError {
@@ -101,7 +112,7 @@ function tooLate(target: Target, dialTimeoutMs: number): TunnelError {
 async function dialOnce(
   target: Target,
   { judge, ...options }: DialOptions & Judged,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): Promise<Upstream> {
   const startedMs = performance.now();
   let dnsMs: number | undefined;
@@ -124,7 +135,7 @@ async function dialOnce(
     const connected = await raceAddresses(permitted, { ...options, port: target.port }, signal);
     return {
       socket: connected.socket,
-      address: formatAuthority(connected.address, target.port),
+      address: connected.address,
       timings: timings(),
     };
   } catch (error) {

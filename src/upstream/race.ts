@@ -1,5 +1,6 @@
 import { connect, isIPv6, type Socket } from 'node:net';
 import { type Reason, TunnelError } from '../reasons.js';
+import type { StopSignal } from '../stop.js';
 import { formatAuthority } from '../target.js';
 
 /** How long a connection attempt is given before the next address is tried beside it (RFC 8305 §5: 250 ms). */
@@ -13,8 +14,6 @@ export interface RaceOptions {
   readonly port: number;
   /** Deadline for one address, in milliseconds. */
   readonly connectTimeoutMs: number;
-  /** Idle time before TCP keepalive probes, in milliseconds. */
-  readonly keepaliveMs: number;
 }
 
 /** The attempt that won. */
@@ -36,7 +35,7 @@ export interface Connected {
 export function raceAddresses(
   addresses: readonly string[],
   options: RaceOptions,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): Promise<Connected> {
   return new Promise((resolve, reject) => {
     const waiting = interleaveFamilies(addresses).slice(0, MAX_ADDRESSES);
@@ -122,9 +121,6 @@ function attempt(host: string, options: RaceOptions): Socket {
     port: options.port,
     allowHalfOpen: true,
     autoSelectFamily: false,
-    noDelay: true,
-    keepAlive: options.keepaliveMs > 0,
-    keepAliveInitialDelay: options.keepaliveMs,
   });
 }
 

@@ -2,6 +2,7 @@ import { Resolver } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { TunnelError } from '../reasons.js';
+import type { StopSignal } from '../stop.js';
 import type { Target } from '../target.js';
 
 /** Where names come from; the defaults are the system's own files. */
@@ -31,7 +32,7 @@ const AAAA_PATIENCE_MS = 1000;
 export async function resolveName(
   { host: name, absolute }: Pick<Target, 'host' | 'absolute'>,
   options: ResolveOptions,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): Promise<Resolved> {
   // RFC 6761 §6.3: these names are loopback and never asked of DNS.
   if (name === 'localhost' || name.endsWith('.localhost')) return { name, addresses: ['127.0.0.1', '::1'] };

@@ -16,14 +16,17 @@ static struct {
 } hooks[CALLS];
 
 static pid_t owner;
-static atomic_int refused;
+static atomic_int refused, watches;
+static atomic_uint waits;
 
 void refuse(enum refusal refusal)
 {
     owner = getpid();
+    atomic_store(&watches, 0);
     atomic_store(&refused, (int)refusal);
 }
 
+/* To the relay's threads: their memory is theirs. */
 static bool is_refused(enum refusal refusal)
 {
     return atomic_load(&refused) == (int)refusal && gettid() != owner;
@@ -40,7 +43,7 @@ static void run(enum call call, int fd)
 {
     void (*hook)(void) = atomic_load(&hooks[call].hook);
     int wanted = atomic_load(&hooks[call].fd);
-    if (!hook || (wanted >= 0 && wanted != fd) || (call != JOIN && gettid() == owner))
+    if (!hook || (wanted >= 0 && wanted != fd) || (call != JOIN && call != WATCHED && gettid() == owner))
         return;
     if (atomic_compare_exchange_strong(&hooks[call].hook, &hook, NULL))
         hook();
@@ -53,6 +56,7 @@ int __real_pthread_join(pthread_t thread, void **result);
 void *__real_malloc(size_t size);
 void *__real_realloc(void *memory, size_t size);
 int __real_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int __real_epoll_wait(int epoll, struct epoll_event *events, int most, int ms);
 
 ssize_t __wrap_recv(int fd, void *buffer, size_t size, int flags);
 int __wrap_shutdown(int fd, int how);
@@ -61,6 +65,7 @@ int __wrap_pthread_join(pthread_t thread, void **result);
 void *__wrap_malloc(size_t size);
 void *__wrap_realloc(void *memory, size_t size);
 int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int most, int ms);
 
 ssize_t __wrap_recv(int fd, void *buffer, size_t size, int flags)
 {
@@ -99,9 +104,24 @@ void *__wrap_realloc(void *memory, size_t size)
 
 int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-    if (operation == EPOLL_CTL_ADD && is_refused(WATCHES)) {
+    if (operation == EPOLL_CTL_ADD &&
+        (atomic_load(&refused) == WATCHES || (atomic_load(&refused) == SECOND_WATCH && atomic_fetch_add(&watches, 1) == 1))) {
         errno = ENOSPC;
         return -1;
     }
-    return __real_epoll_ctl(epoll, operation, fd, event);
+    int result = __real_epoll_ctl(epoll, operation, fd, event);
+    if (operation == EPOLL_CTL_ADD)
+        run(WATCHED, fd);
+    return result;
+}
+
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int most, int ms)
+{
+    atomic_fetch_add(&waits, 1);
+    return __real_epoll_wait(epoll, events, most, ms);
+}
+
+unsigned sleeps(void)
+{
+    return atomic_load(&waits);
 }

@@ -5,14 +5,20 @@
 #ifndef SPLICEWAY_TEST_BETWEEN_H
 #define SPLICEWAY_TEST_BETWEEN_H
 
-enum call { RECV, SHUTDOWN, MUTEX_UNLOCKED, JOIN, CALLS };
+enum call { RECV, SHUTDOWN, MUTEX_UNLOCKED, JOIN, WATCHED, CALLS };
 
-/* `hook` runs once: before the next such call on `fd` (-1: any), or after a mutex was unlocked, by another thread than this one. */
+/*
+ * `hook` runs once: before the next such call on `fd` (-1: any) or after a mutex was unlocked, by another thread than this one; JOIN and
+ * WATCHED (after epoll has begun to watch `fd`): by any.
+ */
 void between(enum call call, int fd, void (*hook)(void));
 
-enum refusal { NOTHING, MEMORY, WATCHES };
+enum refusal { NOTHING, MEMORY, WATCHES, SECOND_WATCH };
 
-/* What the relay's threads do not get from here on. */
+/* What the core does not get from here on: its threads memory, or anybody in it watches of epoll, all or the second. */
 void refuse(enum refusal refusal);
+
+/* How often threads of the core have gone to sleep, or have looked whether they may. */
+unsigned sleeps(void);
 
 #endif

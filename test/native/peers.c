@@ -297,7 +297,7 @@ void tunnel_open(struct relay *relay, struct tunnel *tunnel, const struct tunnel
         .up = options->up, .up_bytes = options->up_bytes,
         .down = options->down, .down_bytes = options->down_bytes, .down_uncounted = options->down_uncounted,
         .counters = tunnel->counters, .idle_ms = options->idle_ms, .half_close_ms = options->half_close_ms,
-        .user_timeout_ms = options->user_timeout_ms, .tag = tunnel });
+        .user_timeout_ms = options->user_timeout_ms, .keepalive_s = options->keepalive_s, .tag = tunnel });
     NEED(tunnel->handle != NULL);
 }
 

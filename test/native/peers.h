@@ -75,7 +75,7 @@ struct tunnel_options {
     const char *up, *down;    /* at hand-over */
     size_t up_bytes, down_bytes, down_uncounted;
     uint64_t idle_ms, half_close_ms;
-    unsigned user_timeout_ms;
+    unsigned user_timeout_ms, keepalive_s;
     void (*before)(struct tunnel *); /* runs with both connections made, before the hand-over */
 };
 

@@ -586,6 +586,215 @@ static void user_timeout(void)
     stop(relay);
 }
 
+static int option_of(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t length = sizeof value;
+    NEED(getsockopt(fd, level, name, &value, &length) == 0);
+    return value;
+}
+
+static void without_nodelay(struct tunnel *tunnel)
+{
+    for (enum side side = CLIENT; side <= UPSTREAM; side++)
+        NEED(setsockopt(tunnel->inner[side], IPPROTO_TCP, TCP_NODELAY, &(int){ 0 }, sizeof(int)) == 0);
+}
+
+static void keepalive(void)
+{
+    struct relay *relay = start(1);
+    struct tunnel with, without;
+    tunnel_open(relay, &with, &(struct tunnel_options){ .keepalive_s = 77, .before = without_nodelay });
+    tunnel_open(relay, &without, &(struct tunnel_options){ .before = without_nodelay });
+    for (enum side side = CLIENT; side <= UPSTREAM; side++) {
+        CHECK(option_of(with.inner[side], SOL_SOCKET, SO_KEEPALIVE) == 1);
+        CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_KEEPIDLE) == 77);
+        CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_KEEPINTVL) == 1);
+        CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_KEEPCNT) == 10);
+        CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_NODELAY) == 1);
+        CHECK(option_of(without.inner[side], SOL_SOCKET, SO_KEEPALIVE) == 0);
+        CHECK(option_of(without.inner[side], IPPROTO_TCP, TCP_NODELAY) == 1);
+    }
+    relay_abort(relay, with.handle);
+    relay_abort(relay, without.handle);
+    CHECK(tunnel_ended(&with, RELAY_ABORTED));
+    CHECK(tunnel_ended(&without, RELAY_ABORTED));
+    stop(relay);
+}
+
+/* Much room in the relay's kernel, little in the peer's: what is sent is gone as far as the relay can see. */
+static void room_in_the_kernel(struct tunnel *tunnel)
+{
+    NEED(setsockopt(tunnel->inner[UPSTREAM], SOL_SOCKET, SO_SNDBUF, &(int){ 1024 * 1024 }, sizeof(int)) == 0);
+}
+
+static void slow_reader(void)
+{
+    enum { LIMIT_MS = 240, STEPS = 20 };
+    struct relay *relay = start(1);
+    struct tunnel tunnel;
+    struct peer peers[2];
+    tunnel_open(relay, &tunnel, &(struct tunnel_options){ .buffer_bytes = 8192, .before = room_in_the_kernel, .idle_ms = LIMIT_MS });
+    peers_of(&tunnel, peers);
+    peers[CLIENT].to_send = 150000;
+    peers[UPSTREAM].limit = 0;
+    CHECK(drive(peers, 2, all_sent));
+    while (counted(&tunnel, RELAY_BYTES_UP) < 150000)
+        sleep_ms(1);
+    uint64_t since_ms = now_ms();
+    for (int i = 0; i < STEPS; i++) {
+        sleep_ms(LIMIT_MS / 6);
+        peers[UPSTREAM].limit += 7000;
+        peer_step(&peers[UPSTREAM]);
+    }
+    comment("%llu bytes were read in %llu ms", (unsigned long long)peers[UPSTREAM].received, (unsigned long long)(now_ms() - since_ms));
+    CHECK(unacknowledged(tunnel.inner[UPSTREAM]) > 0);
+    CHECK(atomic_load(&tunnel.ended) == 0);
+    since_ms = now_ms();
+    CHECK(tunnel_ends(&tunnel));
+    CHECK(tunnel.ended_ms - since_ms < LIMIT_MS + UPPER_MS);
+    CHECK(tunnel_ended(&tunnel, RELAY_IDLE_TIMEOUT));
+    stop(relay);
+}
+
+/* The reset waits for the reader; how often the thread looks is a matter of time, not of what else happens. */
+static void noise_behind_a_reset(void)
+{
+    struct relay *relay = start(1);
+    struct tunnel tunnel;
+    struct peer peers[2];
+    tunnel_open(relay, &tunnel, &(struct tunnel_options){ .buffer_bytes = 8192, .before = room_in_the_kernel });
+    peers_of(&tunnel, peers);
+    peers[CLIENT].to_send = 100000;
+    peers[UPSTREAM].limit = 0;
+    CHECK(drive(peers, 2, all_sent));
+    while (counted(&tunnel, RELAY_BYTES_UP) < 100000)
+        sleep_ms(1);
+    reset(tunnel.peer[CLIENT]);
+    tunnel.peer[CLIENT] = -1;
+    for (int i = 0; i < 30; i++) {
+        say(tunnel.peer[UPSTREAM], "?");
+        sleep_ms(1);
+    }
+    peers[UPSTREAM].limit = 100000;
+    CHECK(drive(&peers[UPSTREAM], 1, all_limits));
+    uint64_t since_ms = now_ms();
+    peers[UPSTREAM].limit = UINT64_MAX;
+    CHECK(drive(&peers[UPSTREAM], 1, all_saw_end));
+    comment("the reset came %llu ms behind the last byte", (unsigned long long)(now_ms() - since_ms));
+    CHECK(peers[UPSTREAM].saw == RESET && now_ms() - since_ms < 300);
+    CHECK(tunnel_ended(&tunnel, RELAY_CLIENT_RESET));
+    stop(relay);
+}
+
+/* ---- Hand-over ---- */
+
+/* The thread is asleep, and would sleep for long. */
+static struct relay *with_a_thread_asleep(struct tunnel *first)
+{
+    unsigned before = sleeps();
+    struct relay *relay = start(1);
+    tunnel_open(relay, first, &(struct tunnel_options){ .idle_ms = 600000 });
+    while (sleeps() < before + 2)
+        sleep_ms(1);
+    return relay;
+}
+
+static void quiet_hand_over(void)
+{
+    enum { COUNT = 50 };
+    struct tunnel first, tunnels[COUNT];
+    struct relay *relay = with_a_thread_asleep(&first);
+    unsigned before = sleeps();
+    for (int i = 0; i < COUNT; i++) {
+        tunnel_open(relay, &tunnels[i], &(struct tunnel_options){
+            .up = "early", .up_bytes = 5, .down = "reply", .down_bytes = 5, .down_uncounted = 5, .idle_ms = i % 2 ? 600000 : 0 });
+        CHECK(hears(tunnels[i].peer[CLIENT], "reply"));
+        CHECK(hears(tunnels[i].peer[UPSTREAM], "early"));
+        CHECK(counted(&tunnels[i], RELAY_BYTES_UP) == 5 && counted(&tunnels[i], RELAY_BYTES_DOWN) == 0);
+    }
+    CHECK(sleeps() == before);
+    for (int i = 0; i < COUNT; i++) {
+        if (i % 3 == 0) {
+            say(tunnels[i].peer[CLIENT], "words");
+            CHECK(hears(tunnels[i].peer[UPSTREAM], "words"));
+        }
+        relay_abort(relay, tunnels[i].handle);
+        CHECK(tunnel_ended(&tunnels[i], RELAY_ABORTED));
+    }
+    relay_abort(relay, first.handle);
+    CHECK(tunnel_ended(&first, RELAY_ABORTED));
+    stop(relay);
+}
+
+static void short_limit_behind_a_long_one(void)
+{
+    struct tunnel first, next;
+    struct relay *relay = with_a_thread_asleep(&first);
+    uint64_t since_ms = now_ms();
+    tunnel_open(relay, &next, &(struct tunnel_options){ .idle_ms = 60 });
+    CHECK(tunnel_ends(&next));
+    CHECK(next.ended_ms - since_ms >= 60 && next.ended_ms - since_ms < 60 + UPPER_MS);
+    CHECK(tunnel_ended(&next, RELAY_IDLE_TIMEOUT));
+    relay_abort(relay, first.handle);
+    CHECK(tunnel_ended(&first, RELAY_ABORTED));
+    stop(relay);
+}
+
+static void wait_a_little(void)
+{
+    sleep_ms(20);
+}
+
+static void reset_both(struct tunnel *tunnel)
+{
+    between(WATCHED, tunnel->inner[CLIENT], wait_a_little);
+    for (enum side side = CLIENT; side <= UPSTREAM; side++) {
+        reset(tunnel->peer[side]);
+        tunnel->peer[side] = -1;
+    }
+}
+
+/* Its first socket has an event while its second is not watched yet, and the tunnel is over at once. */
+static void events_before_the_end_of_hand_over(void)
+{
+    struct relay *relay = start(1);
+    for (int i = 0; i < 10; i++) {
+        struct tunnel tunnel;
+        tunnel_open(relay, &tunnel, &(struct tunnel_options){ .before = reset_both, .down = "reply", .down_bytes = 5, .up = "early", .up_bytes = 5 });
+        tunnel_close(&tunnel);
+        CHECK(tunnel.cause == RELAY_CLIENT_RESET || tunnel.cause == RELAY_UPSTREAM_RESET);
+    }
+    stop(relay);
+}
+
+/* A tunnel that is aborted may have ended by itself, and its owner may free it at once: nothing may point to it then. */
+static void abort_while_ending(void)
+{
+    enum { COUNT = 20 };
+    struct relay *relay = start(2);
+    for (int round = 0; round < 30; round++) {
+        struct tunnel tunnels[COUNT];
+        for (int i = 0; i < COUNT; i++)
+            tunnel_open(relay, &tunnels[i], &(struct tunnel_options){ .idle_ms = i % 2 ? 60000 : 0 });
+        for (int i = 0; i < COUNT; i++) {
+            if (i % 4 != 3) {
+                reset(tunnels[i].peer[i % 2]);
+                tunnels[i].peer[i % 2] = -1;
+            }
+            relay_abort(relay, tunnels[i].handle);
+            if (i % 5 == 0)
+                tunnel_close(&tunnels[i]);
+        }
+        for (int i = 0; i < COUNT; i++) {
+            if (i % 5 != 0)
+                tunnel_close(&tunnels[i]);
+            CHECK(tunnels[i].cause == RELAY_ABORTED || (i % 4 != 3 && tunnels[i].cause == (i % 2 ? RELAY_UPSTREAM_RESET : RELAY_CLIENT_RESET)));
+        }
+    }
+    stop(relay);
+}
+
 /* ---- Abort and stop ---- */
 
 static void abort_at_once(void)
@@ -626,7 +835,7 @@ static struct relay *with_a_thread_between(struct tunnel *first, struct tunnel *
     atomic_store(&reached, false);
     atomic_store(&go_on, false);
     between(MUTEX_UNLOCKED, -1, wait_to_go_on);
-    tunnel_open(relay, first, &(struct tunnel_options){ 0 });
+    tunnel_open(relay, first, &(struct tunnel_options){ .idle_ms = 60000 }); /* its limit is what the thread is woken for */
     while (!atomic_load(&reached))
         sleep_ms(1);
     tunnel_open(relay, second, &(struct tunnel_options){ 0 });
@@ -937,6 +1146,10 @@ static void pool_is_capped(void)
     now = totals(relay);
     CHECK(now.pipes_in_use == 0);
     CHECK(now.pipes_pooled == 32);
+    uint64_t until_ms = now_ms() + 10000;
+    while (totals(relay).pipes_pooled > 0 && now_ms() < until_ms)
+        sleep_ms(10);
+    CHECK(totals(relay).pipes_pooled == 0);
     stop(relay);
 }
 
@@ -1063,9 +1276,10 @@ static void refused_to_begin(enum refusal refusal)
     struct relay *relay = start(1);
     struct tunnel refused, next;
     refuse(refusal);
-    tunnel_open(relay, &refused, &(struct tunnel_options){ .up = "early", .up_bytes = 5 });
+    tunnel_open(relay, &refused, &(struct tunnel_options){ .down = "early", .down_bytes = 5, .idle_ms = 60000 });
     CHECK(tunnel_ends(&refused));
     refuse(NOTHING);
+    CHECK(hears(refused.peer[CLIENT], "early"));
     CHECK(hears_end(refused.peer[CLIENT]) == RESET);
     CHECK(hears_end(refused.peer[UPSTREAM]) == RESET);
     CHECK(tunnel_ended(&refused, RELAY_ABORTED));
@@ -1079,6 +1293,7 @@ static void refused_to_begin(enum refusal refusal)
 
 static void without_memory_for_a_timer(void) { refused_to_begin(MEMORY); }
 static void without_watches(void) { refused_to_begin(WATCHES); }
+static void without_a_second_watch(void) { refused_to_begin(SECOND_WATCH); }
 
 static void without_memory_to_hold(void)
 {
@@ -1176,7 +1391,7 @@ static void turns(void)
     atomic_store(&go_on, false);
     atomic_store(&moved_first, 0);
     between(MUTEX_UNLOCKED, -1, wait_to_go_on);
-    tunnel_open(relay, &waker, &(struct tunnel_options){ 0 });
+    tunnel_open(relay, &waker, &(struct tunnel_options){ .idle_ms = 60000 });
     while (!atomic_load(&reached))
         sleep_ms(1);
     /* The thread takes both of them in at once. */
@@ -1315,7 +1530,14 @@ int main(int argc, char **argv)
     test("without limits silent and half-closed tunnels stay", for_ever);
     test("each of many tunnels ends at its own time", each_at_its_time);
     test("TCP_USER_TIMEOUT is set on both sockets when asked", user_timeout);
+    test("TCP_NODELAY is set on both sockets, keepalive when asked", keepalive);
+    test("a reader that takes what the kernel has for it postpones the end of an idle tunnel", slow_reader);
+    test("a reset is not late for what its reader had to say meanwhile", noise_behind_a_reset);
+    test("a quiet tunnel is handed over, its first bytes sent, and no thread is woken", quiet_hand_over);
+    test("one with a shorter limit than the others is looked at in time", short_limit_behind_a_long_one);
+    test("one whose sockets have much to say before it is handed over ends once", events_before_the_end_of_hand_over);
     test("a tunnel can be aborted at once, twice, and after its end", abort_at_once);
+    test("tunnels that end by themselves while they are aborted end once, and can be freed at once", abort_while_ending);
     test("a tunnel aborted while the thread takes others in ends", abort_while_others_are_taken);
     test("a tunnel added while the thread takes others in ends with the relay", stop_while_others_are_taken);
     test("a tunnel aborted in mid-transfer is reset on both sides", abort_in_mid_transfer);
@@ -1327,12 +1549,13 @@ int main(int argc, char **argv)
     test("so is one that began before the hand-over, until bulk follows", handshake_at_hand_over);
     test("small messages are copied", small_is_copied);
     test("bulk is spliced", bulk_is_spliced);
-    test("pipes are given back, and no more than 32 are kept", pool_is_capped);
+    test("pipes are given back, no more than 32 are kept, and none for long", pool_is_capped);
     test("what a tunnel left in its pipe is nobody else's", pipes_are_clean);
     test_in_child("without pages for pipes bytes are copied and that is counted, until there are some again", without_pipe_pages);
     test("without descriptors for pipes bytes are copied, and that is counted", without_descriptors);
     test("without memory for its timer a tunnel is aborted, and the next is not", without_memory_for_a_timer);
     test("without room in epoll a tunnel is aborted, and the next is not", without_watches);
+    test("so it is with room for one of its sockets alone", without_a_second_watch);
     test("without memory for what a reader leaves its tunnel is aborted, and no other", without_memory_to_hold);
     test("of 100 bulk tunnels on one thread each gets on", fair);
     test("a tunnel with much to move lets others have their turns", turns);

@@ -16,12 +16,22 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A tunnel that has ended, on its way from a relay thread to JavaScript. */
-struct ended {
-    struct ended *next;
-    struct relay_tunnel *tunnel;
-    uint32_t slot;
+enum { SLOTS_OF_A_SLAB = 256 }; /* as in src/relay/splice.ts */
+
+/* What the binding knows of a tunnel. There before the tunnel is, so that its end needs no memory that may not be there. */
+struct slot {
+    struct slot *next;           /* of those that have ended, on their way from a relay thread to JavaScript */
+    struct relay_tunnel *tunnel; /* NULL: none, as far as JavaScript knows */
+    struct relay_tunnel *ended;  /* the same, set on a relay thread */
+    uint32_t number;
     enum relay_cause cause;
+};
+
+/* So many slots, and the counters of their tunnels; JavaScript's memory, kept alive by the reference. */
+struct slab {
+    napi_ref reference;
+    uint64_t *counters;
+    struct slot slots[SLOTS_OF_A_SLAB];
 };
 
 /* What an environment (the main thread, a worker) has of its own. */
@@ -29,14 +39,10 @@ struct binding {
     struct relay *relay;
     napi_threadsafe_function wake;
     uint32_t tunnels;            /* that JavaScript has not heard the end of; they keep the process alive */
+    struct slab **slabs;
+    uint32_t slabs_count;
     pthread_mutex_t lock;
-    struct ended *first, **last; /* under lock */
-};
-
-/* What a tunnel carries; allocated when it is added, so that its end needs no memory that may not be there. */
-struct tag {
-    struct ended ended;
-    napi_ref counters; /* keeps the slab alive while the core writes to it */
+    struct slot *first, **last;  /* those that have ended; under lock */
 };
 
 static napi_value throw_errno(napi_env env, const char *what, int error)
@@ -57,23 +63,23 @@ static napi_value throw_misuse(napi_env env, const char *what)
 static void on_ended(void *owner, struct relay_tunnel *tunnel, enum relay_cause cause)
 {
     struct binding *binding = owner;
-    struct tag *tag = relay_tag(tunnel);
+    struct slot *slot = relay_tag(tunnel);
     bool first;
-    tag->ended.tunnel = tunnel;
-    tag->ended.cause = cause;
-    tag->ended.next = NULL;
+    slot->ended = tunnel; /* not `tunnel`: relay_add may not have returned yet */
+    slot->cause = cause;
+    slot->next = NULL;
     pthread_mutex_lock(&binding->lock);
     first = binding->first == NULL;
-    *binding->last = &tag->ended;
-    binding->last = &tag->ended.next;
+    *binding->last = slot;
+    binding->last = &slot->next;
     pthread_mutex_unlock(&binding->lock);
     if (first)
         napi_call_threadsafe_function(binding->wake, NULL, napi_tsfn_nonblocking);
 }
 
-static struct ended *take_ended(struct binding *binding)
+static struct slot *take_ended(struct binding *binding)
 {
-    struct ended *first;
+    struct slot *first;
     pthread_mutex_lock(&binding->lock);
     first = binding->first;
     binding->first = NULL;
@@ -82,37 +88,35 @@ static struct ended *take_ended(struct binding *binding)
     return first;
 }
 
-static void free_ended(napi_env env, struct ended *ended)
+/* The slot is free from here on. */
+static void free_ended(struct slot *slot)
 {
-    struct tag *tag = (struct tag *)ended; /* its first member */
-    relay_free(ended->tunnel);
-    napi_delete_reference(env, tag->counters);
-    free(tag);
+    relay_free(slot->ended);
+    slot->tunnel = slot->ended = NULL;
 }
 
 /* On the JavaScript thread: calls back with (slot, cause) for each. */
 static void report(napi_env env, napi_value callback, void *context, void *data)
 {
     struct binding *binding = context;
-    struct ended *ended = take_ended(binding);
+    struct slot *slot = take_ended(binding);
     napi_value undefined = NULL;
     (void)data;
     if (env)
         napi_get_undefined(env, &undefined);
-    while (ended) {
-        struct ended *next = ended->next;
-        uint32_t slot = ended->slot;
-        enum relay_cause cause = ended->cause;
-        free_ended(env, ended);
+    while (slot) {
+        struct slot *next = slot->next;
+        enum relay_cause cause = slot->cause;
+        free_ended(slot);
         if (--binding->tunnels == 0 && env)
             napi_unref_threadsafe_function(env, binding->wake);
         if (env) {
             napi_value arguments[2];
-            napi_create_uint32(env, slot, &arguments[0]);
+            napi_create_uint32(env, slot->number, &arguments[0]);
             napi_create_uint32(env, cause, &arguments[1]);
             napi_call_function(env, undefined, callback, 2, arguments, NULL);
         }
-        ended = next;
+        slot = next;
     }
 }
 
@@ -129,14 +133,19 @@ static void stop(void *data)
 static void finalize(napi_env env, void *data, void *hint)
 {
     struct binding *binding = data;
-    struct ended *ended;
+    struct slot *slot;
     (void)hint;
     stop(binding);
-    for (ended = take_ended(binding); ended;) {
-        struct ended *next = ended->next;
-        free_ended(env, ended);
-        ended = next;
+    for (slot = take_ended(binding); slot;) {
+        struct slot *next = slot->next;
+        free_ended(slot);
+        slot = next;
     }
+    for (uint32_t i = 0; i < binding->slabs_count; i++) {
+        napi_delete_reference(env, binding->slabs[i]->reference);
+        free(binding->slabs[i]);
+    }
+    free(binding->slabs);
     pthread_mutex_destroy(&binding->lock);
     free(binding);
 }
@@ -171,6 +180,45 @@ static napi_value js_start(napi_env env, napi_callback_info info)
     return NULL;
 }
 
+/* lend(slab): void. The counters of the next SLOTS_OF_A_SLAB slots, kept for good. */
+static napi_value js_lend(napi_env env, napi_callback_info info)
+{
+    struct binding *binding = binding_of(env);
+    size_t argc = 1, length = 0;
+    napi_value argv[1];
+    napi_typedarray_type type;
+    void *counters = NULL;
+    struct slab *slab, **slabs;
+    if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != 1 ||
+        napi_get_typedarray_info(env, argv[0], &type, &length, &counters, NULL, NULL) != napi_ok ||
+        type != napi_biguint64_array || length != SLOTS_OF_A_SLAB * RELAY_COUNTERS)
+        return throw_misuse(env, "lend(slab)");
+    slabs = realloc(binding->slabs, (binding->slabs_count + 1) * sizeof *slabs);
+    if (slabs)
+        binding->slabs = slabs;
+    slab = slabs ? calloc(1, sizeof *slab) : NULL;
+    if (!slab || napi_create_reference(env, argv[0], 1, &slab->reference) != napi_ok) {
+        free(slab);
+        return throw_errno(env, "no memory for tunnels", ENOMEM);
+    }
+    slab->counters = counters;
+    for (uint32_t i = 0; i < SLOTS_OF_A_SLAB; i++)
+        slab->slots[i].number = binding->slabs_count * SLOTS_OF_A_SLAB + i;
+    binding->slabs[binding->slabs_count++] = slab;
+    return NULL;
+}
+
+/* NULL for a number that is no slot's. */
+static struct slot *slot_of(struct binding *binding, uint32_t number, uint64_t **counters)
+{
+    struct slab *slab;
+    if (number / SLOTS_OF_A_SLAB >= binding->slabs_count)
+        return NULL;
+    slab = binding->slabs[number / SLOTS_OF_A_SLAB];
+    *counters = slab->counters + number % SLOTS_OF_A_SLAB * RELAY_COUNTERS;
+    return &slab->slots[number % SLOTS_OF_A_SLAB];
+}
+
 static bool bytes_of(napi_env env, napi_value value, const void **bytes, size_t *count)
 {
     void *data = NULL;
@@ -180,50 +228,43 @@ static bool bytes_of(napi_env env, napi_value value, const void **bytes, size_t 
 }
 
 /*
- * add(client, upstream, up, down, downUncounted, counters, slot, idleMs, halfCloseMs, userTimeoutMs): external.
+ * add(slot, client, upstream, up, down, downUncounted, keepaliveSeconds, idleMs, halfCloseMs, userTimeoutMs): void.
  * Duplicates both descriptors: the caller closes its own in the same turn. Throws, with nothing changed, where that fails.
  */
 static napi_value js_add(napi_env env, napi_callback_info info)
 {
     struct binding *binding = binding_of(env);
     struct relay_tunnel_options options = { 0 };
-    size_t argc = 10, counters_length;
-    napi_value argv[10], result;
-    napi_typedarray_type type;
+    size_t argc = 10;
+    napi_value argv[10];
     int32_t client, upstream;
-    uint32_t uncounted, slot, user_timeout;
+    uint32_t number, uncounted, keepalive, user_timeout;
     int64_t idle, half_close;
-    void *counters;
-    struct tag *tag;
-    struct relay_tunnel *tunnel;
+    struct slot *slot;
+    struct relay_tunnel *tunnel = NULL;
     int error;
     if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != 10 ||
-        napi_get_value_int32(env, argv[0], &client) != napi_ok || napi_get_value_int32(env, argv[1], &upstream) != napi_ok ||
-        !bytes_of(env, argv[2], &options.up, &options.up_bytes) || !bytes_of(env, argv[3], &options.down, &options.down_bytes) ||
-        napi_get_value_uint32(env, argv[4], &uncounted) != napi_ok ||
-        napi_get_typedarray_info(env, argv[5], &type, &counters_length, &counters, NULL, NULL) != napi_ok ||
-        type != napi_biguint64_array || napi_get_value_uint32(env, argv[6], &slot) != napi_ok ||
+        napi_get_value_uint32(env, argv[0], &number) != napi_ok || napi_get_value_int32(env, argv[1], &client) != napi_ok ||
+        napi_get_value_int32(env, argv[2], &upstream) != napi_ok || !bytes_of(env, argv[3], &options.up, &options.up_bytes) ||
+        !bytes_of(env, argv[4], &options.down, &options.down_bytes) ||
+        napi_get_value_uint32(env, argv[5], &uncounted) != napi_ok || napi_get_value_uint32(env, argv[6], &keepalive) != napi_ok ||
         napi_get_value_int64(env, argv[7], &idle) != napi_ok || napi_get_value_int64(env, argv[8], &half_close) != napi_ok ||
         napi_get_value_uint32(env, argv[9], &user_timeout) != napi_ok || idle < 0 || half_close < 0 ||
-        uncounted > options.down_bytes || counters_length < RELAY_COUNTERS)
-        return throw_misuse(env, "add(client, upstream, up, down, downUncounted, counters, slot, idleMs, halfCloseMs, userTimeoutMs)");
-    if (!binding->relay)
-        return throw_misuse(env, "not started");
-    tag = calloc(1, sizeof *tag);
-    if (!tag)
-        return throw_errno(env, "no memory for a tunnel", ENOMEM);
-    tag->ended.slot = slot;
-    options.tag = tag;
-    options.counters = counters;
+        uncounted > options.down_bytes)
+        return throw_misuse(env, "add(slot, client, upstream, up, down, downUncounted, keepaliveSeconds, idleMs, halfCloseMs, userTimeoutMs)");
+    slot = slot_of(binding, number, &options.counters);
+    if (!binding->relay || !slot || slot->tunnel)
+        return throw_misuse(env, "not started, or not a free slot");
+    options.tag = slot;
     options.down_uncounted = uncounted;
+    options.keepalive_s = keepalive;
     options.idle_ms = (uint64_t)idle;
     options.half_close_ms = (uint64_t)half_close;
     options.user_timeout_ms = user_timeout;
     options.client = fcntl(client, F_DUPFD_CLOEXEC, 3);
     options.upstream = options.client < 0 ? -1 : fcntl(upstream, F_DUPFD_CLOEXEC, 3);
     error = errno;
-    tunnel = NULL;
-    if (options.upstream >= 0 && napi_create_reference(env, argv[5], 1, &tag->counters) == napi_ok) {
+    if (options.upstream >= 0) {
         tunnel = relay_add(binding->relay, &options);
         error = errno;
     }
@@ -232,28 +273,28 @@ static napi_value js_add(napi_env env, napi_callback_info info)
             close(options.client);
         if (options.upstream >= 0)
             close(options.upstream);
-        if (tag->counters)
-            napi_delete_reference(env, tag->counters);
-        free(tag);
         return throw_errno(env, "the tunnel could not be handed to the relay threads", error);
     }
+    slot->tunnel = tunnel;
     if (binding->tunnels++ == 0)
         napi_ref_threadsafe_function(env, binding->wake);
-    napi_create_external(env, tunnel, NULL, NULL, &result);
-    return result;
+    return NULL;
 }
 
-/* abort(external): void. Not after onEnded has been called for it. */
+/* abort(slot): void. Does nothing where onEnded has been called for it. */
 static napi_value js_abort(napi_env env, napi_callback_info info)
 {
     struct binding *binding = binding_of(env);
     size_t argc = 1;
     napi_value argv[1];
-    void *tunnel;
+    uint32_t number;
+    uint64_t *counters;
+    struct slot *slot;
     if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc != 1 ||
-        napi_get_value_external(env, argv[0], &tunnel) != napi_ok || !binding->relay)
-        return throw_misuse(env, "abort(tunnel)");
-    relay_abort(binding->relay, tunnel);
+        napi_get_value_uint32(env, argv[0], &number) != napi_ok || !(slot = slot_of(binding, number, &counters)))
+        return throw_misuse(env, "abort(slot)");
+    if (binding->relay && slot->tunnel)
+        relay_abort(binding->relay, slot->tunnel);
     return NULL;
 }
 
@@ -282,6 +323,7 @@ NAPI_MODULE_INIT()
     struct binding *binding = calloc(1, sizeof *binding);
     napi_property_descriptor functions[] = {
         { "start", NULL, js_start, NULL, NULL, NULL, napi_enumerable, NULL },
+        { "lend", NULL, js_lend, NULL, NULL, NULL, napi_enumerable, NULL },
         { "add", NULL, js_add, NULL, NULL, NULL, napi_enumerable, NULL },
         { "abort", NULL, js_abort, NULL, NULL, NULL, napi_enumerable, NULL },
         { "totals", NULL, js_totals, NULL, NULL, NULL, napi_enumerable, NULL },

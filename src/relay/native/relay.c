@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,19 +23,26 @@
 enum {
     BUFFER_BYTES = 256 * 1024, /* a thread's copy buffer */
     SMALL_BYTES = 32 * 1024,   /* up to here recv + send cost less than two splices and a pipe */
+    LITTLE_BYTES = 512 * 1024, /* a splice that brings less is not followed by another at once */
     BULK_BYTES = 64 * 1024,    /* a turn that moves less is no bulk any more */
     PIPE_BYTES = 1024 * 1024,  /* what we ask for; above fs.pipe-max-size nobody gets it without CAP_SYS_RESOURCE */
     PIPE_ENOUGH = 128 * 1024,  /* a pipe below is worth less than the copy buffer */
-    PIPES_POOLED = 32,         /* a thread keeps so many empty ones */
+    PIPES_POOLED = 32,         /* so many empty ones are kept, by all threads together */
+    SPLICE_BYTES = 1024 * 1024, /* at most in one call: a page of a pipe may stand for more than a page of bytes */
     TURN_BYTES = 1024 * 1024,  /* then other tunnels have their turn */
     EVENTS = 256,              /* a batch of epoll_wait */
     LINGER_FIRST_MS = 2,       /* how soon to look whether a send queue is empty; doubles up to LINGER_LAST_MS */
-    LINGER_LAST_MS = 500
+    LINGER_LAST_MS = 500,
+    LOOKS = 8,                 /* so often within its limit the timer looks at a tunnel that was active */
+    KEEPALIVE_INTERVAL_S = 1,
+    KEEPALIVE_PROBES = 10
 };
 
 static const uint64_t NEVER = UINT64_MAX;
 static const size_t NOWHERE = SIZE_MAX;
 static const uint64_t RETRY_PIPES_NS = 1000000000;
+static const uint64_t POOL_LOOK_NS = 2000000000;
+static const uint64_t SLICE_NS = 200000; /* of bulk, then epoll is asked for what is small */
 
 enum side { CLIENT, UPSTREAM };
 
@@ -55,6 +63,7 @@ struct pump {
     bool writable;       /* the sink may take something: not known to be full */
     bool hangup;         /* epoll saw an end of file, an error or urgent data: a short read does not mean dry */
     bool bulk;           /* splice rather than copy */
+    bool little;         /* the last splice brought little: others have their turn while more arrives */
     bool copy_only;      /* this socket cannot be spliced */
     bool eof;            /* the source has ended */
     bool done;           /* ... and the sink knows */
@@ -65,14 +74,16 @@ struct relay_tunnel {
     int fd[2];                   /* by side; -1 when closed */
     struct pump pump[2];         /* by source */
     uint64_t *counters;
-    uint64_t active_ns;          /* last byte moved */
+    uint64_t active_ns;          /* last byte moved, or taken by a peer */
     uint64_t due_ns;             /* when its timer looks at it; its key in the heap */
     uint64_t idle_ns, half_close_ns;
     size_t heap_at;              /* its place in the thread's heap, or NOWHERE */
     struct relay_tunnel *next, *previous; /* all of the thread */
-    struct relay_tunnel *queued; /* next with work left, or next of the dead */
+    struct relay_tunnel *queued; /* next in the inbox, then next with work left or next of the dead */
+    struct relay_tunnel *next_aborted;
     void *tag;
-    atomic_int abort;            /* a word of its own: compilers read neighbouring bytes together */
+    int abort;                   /* under the thread's lock: has been asked for, or comes too late */
+    int unsent[2];               /* by side: what its peer had not taken yet when the timer looked */
     uint8_t cause;               /* RELAY_CAUSES: none yet */
     uint8_t first_fin;           /* likewise */
     uint8_t tls;                 /* enum tls */
@@ -81,22 +92,28 @@ struct relay_tunnel {
     uint16_t tls_rest;
     uint16_t linger_ms;          /* > 0: waits for the send queue of the side that is left */
     int error[2];                /* a side is broken: it is read to its end, and then fails */
-    bool is_queued, is_dead, failed[2];
+    bool is_adopted, is_queued, is_dead, failed[2];
+    bool unwatched;              /* epoll would not have it */
+    bool asks_out[2];            /* by side: epoll tells when it takes bytes again */
+    bool resting;                /* nothing has moved lately, and nothing is unsent: the timer looks when the limit is up */
 };
 
 struct thread {
     struct relay *relay;
     pthread_t id;
     int epoll, wake;
-    pthread_mutex_t inbox_lock;
-    struct relay_tunnel *inbox;  /* added, not yet seen; linked by `queued` */
-    atomic_bool look_for_aborts, stop;
+    pthread_mutex_t lock;
+    struct relay_tunnel *inbox;   /* under lock: added, not yet adopted; linked by `queued` */
+    struct relay_tunnel *aborted; /* under lock: to be aborted */
+    bool stop;                    /* under lock */
+    _Atomic uint64_t wakes_at_ns; /* 0: awake, and looks at the above before it sleeps; else set under lock */
     struct relay_tunnel *tunnels, *ready, *ready_last, *dead;
     struct relay_tunnel **heap;
     size_t heap_size, heap_room;
     struct pipe pool[PIPES_POOLED];
-    unsigned pooled;
-    uint64_t now_ns, no_pipes_until_ns;
+    unsigned pooled, pooled_least; /* ... the least since the pool was looked at */
+    unsigned pool_room;
+    uint64_t now_ns, no_pipes_until_ns, look_at_pool_ns;
     _Atomic uint64_t spliced, copied, pipes_in_use, pipes_pooled, fallbacks[RELAY_FALLBACKS];
     char *buffer;
 };
@@ -211,6 +228,8 @@ static bool pipe_take(struct thread *th, struct pipe *pipe)
     int ends[2], size = -1;
     if (th->pooled > 0) {
         *pipe = th->pool[--th->pooled];
+        if (th->pooled < th->pooled_least)
+            th->pooled_least = th->pooled;
         bump(&th->pipes_pooled, (uint64_t)-1);
         bump(&th->pipes_in_use, 1);
         return true;
@@ -242,14 +261,31 @@ static void pipe_give(struct thread *th, struct pump *p)
     if (p->pipe.capacity == 0)
         return;
     bump(&th->pipes_in_use, (uint64_t)-1);
-    if (p->piped > 0 || th->pooled == PIPES_POOLED) {
+    if (p->piped > 0 || th->pooled == th->pool_room) {
         pipe_close(&p->pipe);
     } else {
+        if (th->pooled == 0) {
+            th->look_at_pool_ns = th->now_ns + POOL_LOOK_NS;
+            th->pooled_least = 0;
+        }
         th->pool[th->pooled++] = p->pipe;
         bump(&th->pipes_pooled, 1);
     }
     p->pipe.capacity = 0;
     p->piped = 0;
+}
+
+/* Pipes that nobody has needed since the last look are closed: the allowance is the user's, not this process's alone. */
+static void look_at_pool(struct thread *th)
+{
+    unsigned idle = th->pooled_least;
+    for (unsigned i = 0; i < idle; i++)
+        pipe_close(&th->pool[i]);
+    th->pooled -= idle;
+    memmove(th->pool, th->pool + idle, th->pooled * sizeof th->pool[0]);
+    bump(&th->pipes_pooled, -(uint64_t)idle);
+    th->pooled_least = th->pooled;
+    th->look_at_pool_ns = th->now_ns + POOL_LOOK_NS;
 }
 
 /* ---- The end of a tunnel ---- */
@@ -304,8 +340,10 @@ static void finish(struct thread *th, struct relay_tunnel *t, enum relay_cause c
     }
 }
 
-/* When the timer of a tunnel has to look next: the inactivity limit of its present state. */
-static uint64_t deadline(const struct relay_tunnel *t, enum relay_cause *cause)
+/* ---- Inactivity ---- */
+
+/* The inactivity limit of a tunnel's present state. */
+static uint64_t limit_of(const struct relay_tunnel *t, enum relay_cause *cause)
 {
     bool half = t->first_fin != RELAY_CAUSES || t->cause != RELAY_CAUSES;
     uint64_t limit = t->idle_ns ? t->idle_ns : NEVER;
@@ -314,28 +352,75 @@ static uint64_t deadline(const struct relay_tunnel *t, enum relay_cause *cause)
         limit = t->half_close_ns;
         *cause = RELAY_HALF_CLOSE_TIMEOUT;
     }
-    return limit == NEVER ? NEVER : t->active_ns + limit;
+    return limit;
 }
 
+static bool is_over(const struct relay_tunnel *t, uint64_t now_ns, enum relay_cause *cause)
+{
+    uint64_t limit = limit_of(t, cause);
+    return limit != NEVER && now_ns >= t->active_ns + limit;
+}
+
+/*
+ * When the timer of a tunnel that is active at `now_ns` has to look: well before the limit is up, since a peer that takes what the
+ * kernel has for it is active, too, and nothing tells but a look at the queue.
+ */
+static uint64_t next_look(const struct relay_tunnel *t, uint64_t now_ns)
+{
+    enum relay_cause unused;
+    uint64_t limit = limit_of(t, &unused);
+    return limit == NEVER ? NEVER : now_ns + limit / LOOKS;
+}
+
+static void touch(struct thread *th, struct relay_tunnel *t)
+{
+    t->active_ns = th->now_ns;
+    if (t->resting) {
+        t->resting = false;
+        timer_move(th, t, next_look(t, th->now_ns));
+    }
+}
+
+/* Its state has changed, and with it its limit, which begins here. */
+static void begin_limit(struct thread *th, struct relay_tunnel *t)
+{
+    t->active_ns = th->now_ns;
+    t->resting = false;
+    timer_move(th, t, next_look(t, th->now_ns));
+}
+
+/* True while the kernel has bytes for this peer; one that has taken some since the last look is active. */
+static bool has_unsent(struct thread *th, struct relay_tunnel *t, enum side side)
+{
+    int unsent = 0;
+    if (t->fd[side] < 0 || ioctl(t->fd[side], SIOCOUTQ, &unsent) < 0)
+        return false;
+    if (unsent != t->unsent[side]) {
+        t->unsent[side] = unsent;
+        t->active_ns = th->now_ns;
+    }
+    return unsent > 0;
+}
+
+/* ---- The end of a tunnel, continued ---- */
+
 /* A side that failed has had its bytes delivered: reset the other once its peer has taken them, since a RST drops the queue. */
-static void linger(struct thread *th, struct relay_tunnel *t)
+static void linger(struct thread *th, struct relay_tunnel *t, bool on_time)
 {
     enum side left = t->failed[CLIENT] ? UPSTREAM : CLIENT;
     enum relay_cause cause;
-    int unsent = 0;
-    if (ioctl(t->fd[left], SIOCOUTQ, &unsent) < 0 || unsent == 0) {
+    if (!has_unsent(th, t, left)) {
         finish(th, t, t->cause, true);
         return;
     }
-    t->linger_ms = t->linger_ms ? (t->linger_ms * 2 > LINGER_LAST_MS ? LINGER_LAST_MS : (uint16_t)(t->linger_ms * 2)) : LINGER_FIRST_MS;
-    if (t->pump[left].turn != (size_t)unsent) {
-        t->pump[left].turn = (size_t)unsent; /* that pump is at rest: its field remembers how much was left */
-        t->active_ns = th->now_ns;
-    }
-    if (th->now_ns >= deadline(t, &cause)) {
+    if (is_over(t, th->now_ns, &cause)) {
         finish(th, t, cause, true);
         return;
     }
+    if (t->linger_ms > 0 && !on_time)
+        return;
+    t->linger_ms = t->linger_ms == 0 ? LINGER_FIRST_MS : t->linger_ms * 2 > LINGER_LAST_MS ? LINGER_LAST_MS : (uint16_t)(t->linger_ms * 2);
+    t->resting = false;
     timer_move(th, t, th->now_ns + t->linger_ms * (uint64_t)1000000);
 }
 
@@ -349,7 +434,6 @@ static void fail(struct thread *th, struct relay_tunnel *t, enum side side)
     }
     t->failed[side] = true;
     t->pump[side].readable = false;
-    t->pump[other].turn = 0;
     close_side(t, side, true);
 }
 
@@ -361,7 +445,6 @@ static void broke(struct thread *th, struct relay_tunnel *t, enum side side, int
 {
     enum side other = 1 - side;
     bool timed_out = error == ETIMEDOUT || error == EHOSTUNREACH;
-    enum relay_cause unused;
     if (t->error[side])
         return;
     t->error[side] = error;
@@ -374,8 +457,7 @@ static void broke(struct thread *th, struct relay_tunnel *t, enum side side, int
     }
     drop_pump(th, &t->pump[other]);
     t->pump[side].readable = t->pump[side].hangup = true;
-    t->active_ns = th->now_ns; /* the limit of a tunnel of which one half is left begins here */
-    timer_move(th, t, deadline(t, &unused));
+    begin_limit(th, t);
     if (t->pump[side].eof)
         fail(th, t, side);
 }
@@ -426,6 +508,14 @@ static void tls_give_up(struct relay_tunnel *t)
 
 /* ---- Moving bytes ---- */
 
+static struct epoll_event watch_of(const struct relay_tunnel *t, enum side side)
+{
+    return (struct epoll_event){
+        .events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | (t->asks_out[side] ? EPOLLOUT : 0),
+        .data.u64 = (uint64_t)(uintptr_t)t | side,
+    };
+}
+
 static void moved(struct thread *th, struct relay_tunnel *t, enum side from, size_t count)
 {
     enum relay_counter bytes = from == CLIENT ? RELAY_BYTES_UP : RELAY_BYTES_DOWN;
@@ -433,7 +523,22 @@ static void moved(struct thread *th, struct relay_tunnel *t, enum side from, siz
         set_counter(t, RELAY_FIRST_BYTE_NS, th->now_ns);
     set_counter(t, bytes, counter(t, bytes) + count);
     t->pump[from].turn += count;
-    t->active_ns = th->now_ns;
+    touch(th, t);
+}
+
+/* The sink is full: epoll is to tell when it is not. Until a sink is full for the first time, nobody asks. */
+static void full(struct thread *th, struct relay_tunnel *t, enum side from)
+{
+    enum side to = 1 - from;
+    struct epoll_event event;
+    t->pump[from].writable = false;
+    if (t->asks_out[to])
+        return;
+    t->asks_out[to] = true;
+    event = watch_of(t, to);
+    /* It reports the present state, too: what became of the sink meanwhile is not lost. */
+    if (epoll_ctl(th->epoll, EPOLL_CTL_MOD, t->fd[to], &event) < 0)
+        finish(th, t, RELAY_ABORTED, true);
 }
 
 /* True when nothing waits to be sent. Otherwise the sink is full, or has failed. */
@@ -452,12 +557,15 @@ static bool flush(struct thread *th, struct relay_tunnel *t, enum side from)
         if (n < 0) {
             if (errno == EINTR)
                 continue;
-            p->writable = false;
-            if (errno != EAGAIN)
+            if (errno == EAGAIN) {
+                full(th, t, from);
+            } else {
+                p->writable = false;
                 broke(th, t, to, errno);
+            }
             return false;
         }
-        t->active_ns = th->now_ns;
+        touch(th, t);
         if (p->held_at < p->held_end)
             p->held_at += (size_t)n;
         else
@@ -526,12 +634,14 @@ static void copy_some(struct thread *th, struct relay_tunnel *t, enum side from)
         if (m < 0 && errno == EINTR)
             continue;
         if (m < 0) {
-            int error = errno;
-            p->writable = false;
-            if (error != EAGAIN)
-                broke(th, t, to, error);
-            else if (!hold(p, th->buffer + sent, (size_t)n - sent))
+            if (errno != EAGAIN) {
+                p->writable = false;
+                broke(th, t, to, errno);
+            } else if (hold(p, th->buffer + sent, (size_t)n - sent)) {
+                full(th, t, from);
+            } else {
                 finish(th, t, RELAY_ABORTED, true);
+            }
             return;
         }
         sent += (size_t)m;
@@ -541,9 +651,10 @@ static void copy_some(struct thread *th, struct relay_tunnel *t, enum side from)
 static void splice_some(struct thread *th, struct relay_tunnel *t, enum side from)
 {
     struct pump *p = &t->pump[from];
-    ssize_t n = splice(t->fd[from], NULL, p->pipe.in, NULL, p->pipe.capacity, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    ssize_t n = splice(t->fd[from], NULL, p->pipe.in, NULL, SPLICE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
         p->piped = (size_t)n;
+        p->little = n < LITTLE_BYTES;
         moved(th, t, from, (size_t)n);
         bump(&th->spliced, (uint64_t)n);
         if (from == CLIENT && t->tls != TLS_NO)
@@ -581,16 +692,14 @@ static void run(struct thread *th, struct relay_tunnel *t, enum side from)
         if (!flush(th, t, from))
             return;
         if (t->failed[from]) {
-            linger(th, t);
+            linger(th, t, false);
             return;
         }
         if (p->eof) {
-            enum relay_cause unused;
             pipe_give(th, p);
             if (p->done)
                 return;
             p->done = true;
-            t->active_ns = th->now_ns;
             if (t->first_fin == RELAY_CAUSES)
                 t->first_fin = from == CLIENT ? RELAY_CLIENT_FIN : RELAY_UPSTREAM_FIN;
             if (shutdown(t->fd[to], SHUT_WR) < 0) {
@@ -601,7 +710,7 @@ static void run(struct thread *th, struct relay_tunnel *t, enum side from)
                 finish(th, t, t->first_fin, false);
                 return;
             }
-            timer_move(th, t, deadline(t, &unused));
+            begin_limit(th, t);
             return;
         }
         if (!p->readable || !p->writable) {
@@ -613,7 +722,9 @@ static void run(struct thread *th, struct relay_tunnel *t, enum side from)
             }
             return;
         }
-        if (p->turn >= stop_at) {
+        if (p->turn >= stop_at || (p->bulk && p->little)) {
+            p->little = false;
+            pipe_give(th, p);
             enqueue(th, t);
             return;
         }
@@ -639,9 +750,57 @@ static void run_both(struct thread *th, struct relay_tunnel *t)
 
 /* ---- The threads ---- */
 
+static void adopt(struct thread *th, struct relay_tunnel *t)
+{
+    t->is_adopted = true;
+    t->next = th->tunnels;
+    if (t->next)
+        t->next->previous = t;
+    th->tunnels = t;
+    /* Memory or watches that are not to be had end this tunnel, not the process. */
+    if (t->unwatched || !timer_add(th, t))
+        finish(th, t, RELAY_ABORTED, true);
+}
+
+static void adopt_all(struct thread *th, struct relay_tunnel *t)
+{
+    while (t) {
+        struct relay_tunnel *next = t->queued;
+        adopt(th, t);
+        t = next;
+    }
+}
+
+static void abort_all(struct thread *th, struct relay_tunnel *t)
+{
+    while (t) {
+        struct relay_tunnel *next = t->next_aborted;
+        finish(th, t, RELAY_ABORTED, true);
+        t = next;
+    }
+}
+
+/* An event came of a tunnel that was added since the thread last looked. */
+static void take_in(struct thread *th)
+{
+    struct relay_tunnel *added;
+    pthread_mutex_lock(&th->lock);
+    added = th->inbox;
+    th->inbox = NULL;
+    pthread_mutex_unlock(&th->lock);
+    adopt_all(th, added);
+}
+
+static bool is_bulk(const struct pump *p)
+{
+    return p->bulk && (p->readable || p->piped > 0);
+}
+
 static void on_event(struct thread *th, struct relay_tunnel *t, enum side side, uint32_t events)
 {
     enum side other = 1 - side;
+    if (!t->is_adopted)
+        take_in(th);
     if (t->is_dead)
         return;
     if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
@@ -664,141 +823,156 @@ static void on_event(struct thread *th, struct relay_tunnel *t, enum side side, 
         if (error != 0)
             broke(th, t, side, error);
     }
-    run_both(th, t);
-}
-
-static void adopt(struct thread *th, struct relay_tunnel *t)
-{
-    enum relay_cause unused;
-    t->active_ns = th->now_ns;
-    t->due_ns = deadline(t, &unused);
-    t->next = th->tunnels;
-    if (t->next)
-        t->next->previous = t;
-    th->tunnels = t;
-    /* Memory that is not to be had ends this tunnel, not the process. */
-    if (!timer_add(th, t)) {
-        finish(th, t, RELAY_ABORTED, true);
-        return;
-    }
-    for (enum side side = CLIENT; side <= UPSTREAM; side++) {
-        struct epoll_event event = {
-            .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
-            .data.u64 = (uint64_t)(uintptr_t)t | side,
-        };
-        /* What a socket has to say already is an edge of its own: no need to try it. */
-        if (epoll_ctl(th->epoll, EPOLL_CTL_ADD, t->fd[side], &event) < 0) {
-            finish(th, t, RELAY_ABORTED, true);
-            return;
-        }
-    }
+    /* Bulk has its turns behind all that is small. */
+    if (!t->is_dead && (is_bulk(&t->pump[CLIENT]) || is_bulk(&t->pump[UPSTREAM])))
+        enqueue(th, t);
+    else
+        run_both(th, t);
 }
 
 static void on_timer(struct thread *th, struct relay_tunnel *t)
 {
     enum relay_cause cause;
-    uint64_t due = deadline(t, &cause);
-    if (t->linger_ms > 0)
-        linger(th, t);
-    else if (th->now_ns >= due)
-        finish(th, t, cause, true);
-    else
-        timer_move(th, t, due);
-}
-
-static void on_wake(struct thread *th, bool stopping)
-{
-    uint64_t count;
-    struct relay_tunnel *t;
-    bool look;
-    if (read(th->wake, &count, sizeof count) < 0) {
-        /* EAGAIN: somebody else's wake was read with ours */
-    }
-    /* Before the inbox: what was aborted by now is in it, or was. */
-    look = atomic_exchange(&th->look_for_aborts, false);
-    pthread_mutex_lock(&th->inbox_lock);
-    t = th->inbox;
-    th->inbox = NULL;
-    pthread_mutex_unlock(&th->inbox_lock);
-    while (t) {
-        struct relay_tunnel *next = t->queued;
-        adopt(th, t);
-        t = next;
-    }
-    if (!look && !stopping)
+    uint64_t look, end;
+    bool unsent;
+    if (t->linger_ms > 0) {
+        linger(th, t, true);
         return;
-    for (t = th->tunnels; t;) {
-        struct relay_tunnel *next = t->next;
-        if (atomic_load(&t->abort) || stopping)
-            finish(th, t, RELAY_ABORTED, true);
-        t = next;
     }
+    unsent = has_unsent(th, t, CLIENT);
+    unsent |= has_unsent(th, t, UPSTREAM);
+    if (is_over(t, th->now_ns, &cause)) {
+        finish(th, t, cause, true);
+        return;
+    }
+    look = next_look(t, th->now_ns);
+    end = t->active_ns + limit_of(t, &cause);
+    t->resting = !unsent && next_look(t, t->active_ns) <= th->now_ns;
+    timer_move(th, t, t->resting || end < look ? end : look);
 }
 
+/* Bulk, in turns, for a while. */
 static void run_ready(struct thread *th)
 {
-    struct relay_tunnel *t = th->ready;
-    th->ready = th->ready_last = NULL;
-    while (t) {
-        struct relay_tunnel *next = t->queued;
+    uint64_t until_ns = th->now_ns + SLICE_NS;
+    while (th->ready && th->now_ns < until_ns) {
+        struct relay_tunnel *t = th->ready;
+        th->ready = t->queued;
         t->is_queued = false;
         if (t->is_dead) {
             t->queued = th->dead;
             th->dead = t;
-        } else {
-            run_both(th, t);
+            continue;
         }
-        t = next;
+        run_both(th, t);
+        th->now_ns = clock_ns();
     }
 }
 
+/* Reports those that have ended. */
 static void bury(struct thread *th)
 {
     while (th->dead) {
-        struct relay_tunnel *t = th->dead;
-        th->dead = t->queued;
-        th->relay->options.ended(th->relay->options.owner, t, t->cause);
+        struct relay_tunnel *dead = th->dead, *added, *aborted;
+        th->dead = NULL;
+        pthread_mutex_lock(&th->lock);
+        /* Its owner may free a tunnel that was reported: then it must not be in this list, nor get there. */
+        added = th->inbox;
+        aborted = th->aborted;
+        th->inbox = th->aborted = NULL;
+        for (struct relay_tunnel *t = dead; t; t = t->queued)
+            t->abort = true;
+        pthread_mutex_unlock(&th->lock);
+        adopt_all(th, added);
+        abort_all(th, aborted);
+        while (dead) {
+            struct relay_tunnel *t = dead;
+            dead = t->queued;
+            th->relay->options.ended(th->relay->options.owner, t, t->cause);
+        }
     }
 }
 
-static int patience(const struct thread *th)
+static uint64_t sleeps_until(const struct thread *th)
 {
-    uint64_t wait;
+    uint64_t until_ns = NEVER;
     if (th->ready)
         return 0;
-    if (th->heap_size == 0 || th->heap[0]->due_ns == NEVER)
+    if (th->heap_size > 0)
+        until_ns = th->heap[0]->due_ns;
+    return th->pooled > 0 && th->look_at_pool_ns < until_ns ? th->look_at_pool_ns : until_ns;
+}
+
+static int patience(uint64_t now_ns, uint64_t until_ns)
+{
+    uint64_t wait;
+    if (until_ns == NEVER)
         return -1;
-    if (th->heap[0]->due_ns <= th->now_ns)
+    if (until_ns <= now_ns)
         return 0;
-    wait = (th->heap[0]->due_ns - th->now_ns + 999999) / 1000000;
+    wait = (until_ns - now_ns + 999999) / 1000000;
     return wait > 86400000 ? 86400000 : (int)wait;
+}
+
+/*
+ * Sees to what the owner has left here, the last time before the thread sleeps: whoever leaves something after that wakes it.
+ * False: the relay has been stopped. Nothing is added behind a stop.
+ */
+static bool look_around(struct thread *th, int *wait)
+{
+    struct relay_tunnel *added, *aborted;
+    do {
+        uint64_t until_ns = sleeps_until(th);
+        pthread_mutex_lock(&th->lock);
+        bool stop = th->stop;
+        added = th->inbox;
+        aborted = th->aborted;
+        th->inbox = th->aborted = NULL;
+        atomic_store_explicit(&th->wakes_at_ns, added || aborted ? 0 : until_ns, memory_order_relaxed);
+        pthread_mutex_unlock(&th->lock);
+        adopt_all(th, added);
+        abort_all(th, aborted);
+        if (stop)
+            return false;
+        bury(th);
+        *wait = patience(th->now_ns, until_ns);
+    } while (added || aborted);
+    return true;
 }
 
 static void *thread_main(void *argument)
 {
     struct thread *th = argument;
     struct epoll_event events[EVENTS];
-    for (;;) {
-        bool woken = false, stopping;
-        int count = epoll_wait(th->epoll, events, EVENTS, patience(th));
+    int wait;
+    while (look_around(th, &wait)) {
+        int count = epoll_wait(th->epoll, events, EVENTS, wait);
+        atomic_store_explicit(&th->wakes_at_ns, 0, memory_order_relaxed);
         th->now_ns = clock_ns();
         for (int i = 0; i < count; i++) {
-            uint64_t tagged = events[i].data.u64;
-            if (tagged == 0)
-                woken = true;
-            else
+            uint64_t tagged = events[i].data.u64, wakes;
+            if (tagged != 0)
                 on_event(th, (struct relay_tunnel *)(uintptr_t)(tagged & ~(uint64_t)1), tagged & 1, events[i].events);
+            else if (read(th->wake, &wakes, sizeof wakes) < 0)
+                continue; /* EAGAIN: somebody else's wake was read with ours */
         }
         run_ready(th);
         while (th->heap_size > 0 && th->heap[0]->due_ns <= th->now_ns)
             on_timer(th, th->heap[0]);
-        stopping = atomic_load(&th->stop); /* before the inbox is read: nothing is added behind a stop */
-        if (woken || stopping)
-            on_wake(th, stopping);
+        if (th->pooled > 0 && th->look_at_pool_ns <= th->now_ns)
+            look_at_pool(th);
         bury(th);
-        if (stopping && !th->tunnels && !th->ready)
-            return NULL;
     }
+    while (th->tunnels)
+        finish(th, th->tunnels, RELAY_ABORTED, true);
+    for (struct relay_tunnel *t = th->ready; t;) {
+        struct relay_tunnel *next = t->queued;
+        t->queued = th->dead;
+        th->dead = t;
+        t = next;
+    }
+    bury(th);
+    return NULL;
 }
 
 /* ---- The owner's side ---- */
@@ -811,6 +985,15 @@ static void wake(struct thread *th)
     }
 }
 
+/* Under lock: whether a thread sleeps beyond `due_ns`, and is to be woken; nobody else needs to do it again. */
+static bool is_late(struct thread *th, uint64_t due_ns)
+{
+    if (atomic_load_explicit(&th->wakes_at_ns, memory_order_relaxed) <= due_ns)
+        return false;
+    atomic_store_explicit(&th->wakes_at_ns, 0, memory_order_relaxed);
+    return true;
+}
+
 static void thread_close(struct thread *th)
 {
     while (th->pooled > 0)
@@ -821,7 +1004,7 @@ static void thread_close(struct thread *th)
         close(th->epoll);
     if (th->wake >= 0)
         close(th->wake);
-    pthread_mutex_destroy(&th->inbox_lock);
+    pthread_mutex_destroy(&th->lock);
 }
 
 static bool thread_open(struct thread *th, struct relay *relay)
@@ -830,7 +1013,10 @@ static bool thread_open(struct thread *th, struct relay *relay)
     sigset_t all, before;
     int failed;
     th->relay = relay;
-    pthread_mutex_init(&th->inbox_lock, NULL);
+    th->pool_room = PIPES_POOLED / relay->options.threads;
+    if (th->pool_room == 0)
+        th->pool_room = 1;
+    pthread_mutex_init(&th->lock, NULL);
     th->epoll = epoll_create1(EPOLL_CLOEXEC);
     th->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     th->buffer = malloc(BUFFER_BYTES);
@@ -871,19 +1057,51 @@ struct relay *relay_start(const struct relay_options *options)
     return relay;
 }
 
+static void set_option(int fd, int level, int name, unsigned value)
+{
+    setsockopt(fd, level, name, &value, sizeof value);
+}
+
+static void set_options(int fd, const struct relay_tunnel_options *options)
+{
+    /* Urgent bytes are bytes of the stream (RFC 6093); by default the kernel takes them out. */
+    set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (options->user_timeout_ms)
+        set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options->user_timeout_ms);
+    if (options->keepalive_s) {
+        set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+        set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, options->keepalive_s);
+        set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+        set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    }
+}
+
+/* Sends now what the sink takes, so that nobody waits for a thread. The rest is held. A write that fails is met again by the thread. */
+static bool send_first(struct relay_tunnel *t, enum side from, const char *bytes, size_t count)
+{
+    struct pump *p = &t->pump[from];
+    ssize_t sent;
+    p->writable = true;
+    if (count == 0)
+        return true;
+    sent = send(t->fd[1 - from], bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0)
+        sent = 0;
+    if ((size_t)sent == count)
+        return true;
+    p->writable = false;
+    t->asks_out[1 - from] = true;
+    return hold(p, bytes + sent, count - (size_t)sent);
+}
+
 struct relay_tunnel *relay_add(struct relay *relay, const struct relay_tunnel_options *options)
 {
     struct thread *th = &relay->threads[relay->next++ % relay->options.threads];
     struct relay_tunnel *t = calloc(1, sizeof *t);
+    bool asleep;
     if (!t)
         return NULL;
-    if ((options->up_bytes && !hold(&t->pump[CLIENT], options->up, options->up_bytes)) ||
-        (options->down_bytes && !hold(&t->pump[UPSTREAM], options->down, options->down_bytes))) {
-        free(t->pump[CLIENT].held);
-        free(t);
-        errno = ENOMEM;
-        return NULL;
-    }
     t->thread = th;
     t->fd[CLIENT] = options->client;
     t->fd[UPSTREAM] = options->upstream;
@@ -893,31 +1111,45 @@ struct relay_tunnel *relay_add(struct relay *relay, const struct relay_tunnel_op
     t->heap_at = NOWHERE;
     t->tag = options->tag;
     t->cause = t->first_fin = RELAY_CAUSES;
+    t->active_ns = clock_ns();
+    t->due_ns = next_look(t, t->active_ns);
     set_counter(t, RELAY_BYTES_UP, options->up_bytes);
     set_counter(t, RELAY_BYTES_DOWN, options->down_bytes - options->down_uncounted);
-    set_counter(t, RELAY_FIRST_BYTE_NS, options->down_bytes > options->down_uncounted ? clock_ns() : 0);
+    set_counter(t, RELAY_FIRST_BYTE_NS, options->down_bytes > options->down_uncounted ? t->active_ns : 0);
     tls_watch(t, options->up, options->up_bytes);
-    /* Urgent bytes are bytes of the stream (RFC 6093); by default the kernel takes them out. */
-    setsockopt(options->client, SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int));
-    setsockopt(options->upstream, SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int));
-    if (options->user_timeout_ms) {
-        setsockopt(options->client, IPPROTO_TCP, TCP_USER_TIMEOUT, &options->user_timeout_ms, sizeof options->user_timeout_ms);
-        setsockopt(options->upstream, IPPROTO_TCP, TCP_USER_TIMEOUT, &options->user_timeout_ms, sizeof options->user_timeout_ms);
+    set_options(options->client, options);
+    set_options(options->upstream, options);
+    t->unwatched = !send_first(t, UPSTREAM, options->down, options->down_bytes) || !send_first(t, CLIENT, options->up, options->up_bytes);
+    pthread_mutex_lock(&th->lock);
+    /* What a socket has to say already is an edge of its own: no need to try it. Its thread waits for the lock, then. */
+    for (enum side side = CLIENT; side <= UPSTREAM && !t->unwatched; side++) {
+        struct epoll_event event = watch_of(t, side);
+        t->unwatched = epoll_ctl(th->epoll, EPOLL_CTL_ADD, t->fd[side], &event) < 0;
     }
-    pthread_mutex_lock(&th->inbox_lock);
     t->queued = th->inbox;
     th->inbox = t;
-    pthread_mutex_unlock(&th->inbox_lock);
-    wake(th);
+    asleep = is_late(th, t->unwatched ? 0 : t->due_ns);
+    pthread_mutex_unlock(&th->lock);
+    if (asleep)
+        wake(th);
     return t;
 }
 
-void relay_abort(struct relay *relay, struct relay_tunnel *tunnel)
+void relay_abort(struct relay *relay, struct relay_tunnel *t)
 {
+    struct thread *th = t->thread;
+    bool asleep = false;
     (void)relay;
-    atomic_store(&tunnel->abort, true);
-    atomic_store(&tunnel->thread->look_for_aborts, true);
-    wake(tunnel->thread);
+    pthread_mutex_lock(&th->lock);
+    if (!t->abort) {
+        t->abort = true;
+        t->next_aborted = th->aborted;
+        th->aborted = t;
+        asleep = is_late(th, 0);
+    }
+    pthread_mutex_unlock(&th->lock);
+    if (asleep)
+        wake(th);
 }
 
 void *relay_tag(const struct relay_tunnel *tunnel)
@@ -947,8 +1179,11 @@ void relay_read_totals(struct relay *relay, struct relay_totals *totals)
 void relay_stop(struct relay *relay)
 {
     for (unsigned i = 0; i < relay->options.threads; i++) {
-        atomic_store(&relay->threads[i].stop, true);
-        wake(&relay->threads[i]);
+        struct thread *th = &relay->threads[i];
+        pthread_mutex_lock(&th->lock);
+        th->stop = true;
+        pthread_mutex_unlock(&th->lock);
+        wake(th);
     }
     for (unsigned i = 0; i < relay->options.threads; i++) {
         pthread_join(relay->threads[i].id, NULL);

@@ -68,6 +68,7 @@ struct relay_tunnel_options {
     uint64_t idle_ms;         /* without a byte in either direction; 0: for ever */
     uint64_t half_close_ms;   /* the same once one half has ended; 0: for ever */
     unsigned user_timeout_ms; /* TCP_USER_TIMEOUT of both sockets; 0: the system's */
+    unsigned keepalive_s;     /* SO_KEEPALIVE of both: first after so long a silence, then 10 a second apart; 0: as they are */
     void *tag;                /* for the owner, see relay_tag */
 };
 
@@ -87,8 +88,10 @@ struct relay_totals {
 struct relay *relay_start(const struct relay_options *options);
 
 /*
- * Hands a tunnel over: on success both descriptors belong to the relay, which closes them, and `ended` will be called.
- * Returns NULL with errno set, the descriptors untouched, where memory is not to be had.
+ * Hands a tunnel over: on success both descriptors belong to the relay, which closes them, and `ended` will be called; it may be
+ * called before this returns, on a relay thread as ever. Sets TCP_NODELAY on both. What can be sent of `up` and `down` at once is
+ * sent before this returns.
+ * Returns NULL with errno set, nothing sent, where memory is not to be had; the descriptors are then the caller's as before.
  */
 struct relay_tunnel *relay_add(struct relay *relay, const struct relay_tunnel_options *options);
 
