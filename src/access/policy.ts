@@ -96,21 +96,20 @@ export function parseRule(text: string): Rule | { readonly problem: string } {
  */
 export function createPolicy(options: PolicyOptions): Policy {
   const decide = decider(options);
-  const known = new Map<string, Decision>();
+  const known = new WeakMap<Target, Decision>();
   return {
     decide(target) {
-      const authority = formatAuthority(target.host, target.port);
-      const before = known.get(authority);
+      // By identity: equal targets are the same object as long as they are remembered.
+      const before = known.get(target);
       if (before !== undefined) return before;
       const decision = remembering(decide(target));
-      if (known.size >= REMEMBERED) known.clear();
-      known.set(authority, decision);
+      known.set(target, decision);
       return decision;
     },
   };
 }
 
-/** Many tunnels lead to few targets: so many of them, and addresses of each, are judged once only. */
+/** So many addresses of a target are judged once only. */
 const REMEMBERED = 256;
 
 /** The same decision, which judges an address that may be dialled only once: the rules do not change, and a refusal is an error of its own. */

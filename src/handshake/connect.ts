@@ -68,13 +68,25 @@ export function readConnect(message: IncomingMessage): ConnectRequest {
   if (hosts === 0 && message.httpVersion === '1.1')
     throw malformed('the Host header is missing', 'send Host: host:port');
 
+  return { target: targetOf(authority), credentials, userAgent };
+}
+
+/** Many tunnels lead to few targets, which need be parsed, and kept in memory, only once. */
+const targets = new Map<string, Target>();
+const TARGETS_REMEMBERED = 256;
+
+function targetOf(authority: string): Target {
+  const known = targets.get(authority);
+  if (known !== undefined) return known;
   const target = parseTarget(authority);
   if ('problem' in target) {
     throw new TunnelError('target_invalid', {
       detail: `${shownTarget(authority)} is no target: ${target.problem}`,
     });
   }
-  return { target, credentials, userAgent };
+  if (targets.size >= TARGETS_REMEMBERED) targets.clear();
+  targets.set(authority, target);
+  return target;
 }
 
 /** A request that is HTTP, but not CONNECT. */

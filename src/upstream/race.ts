@@ -98,6 +98,7 @@ export function raceAddresses(
 
 /** Lets the families take turns, beginning with that of the first address (RFC 8305 §4). */
 export function interleaveFamilies(addresses: readonly string[]): string[] {
+  if (addresses.length === 1) return [...addresses];
   const first = addresses.filter((address) => isIPv6(address) === isIPv6(addresses[0] ?? ''));
   const second = addresses.filter((address) => !first.includes(address));
   const turns: string[] = [];

@@ -694,6 +694,8 @@ static struct relay *with_a_thread_asleep(struct tunnel *first)
 {
     unsigned before = sleeps();
     struct relay *relay = start(1);
+    while (sleeps() < before + 1)
+        sleep_ms(1);
     tunnel_open(relay, first, &(struct tunnel_options){ .idle_ms = 600000 });
     while (sleeps() < before + 2)
         sleep_ms(1);

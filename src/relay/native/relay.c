@@ -23,13 +23,14 @@
 enum {
     BUFFER_BYTES = 256 * 1024, /* a thread's copy buffer */
     SMALL_BYTES = 32 * 1024,   /* up to here recv + send cost less than two splices and a pipe */
-    LITTLE_BYTES = 512 * 1024, /* a splice that brings less is not followed by another at once */
+    LITTLE_BYTES = 256 * 1024, /* a splice that brings less is not followed by another at once */
     BULK_BYTES = 64 * 1024,    /* a turn that moves less is no bulk any more */
     PIPE_BYTES = 1024 * 1024,  /* what we ask for; above fs.pipe-max-size nobody gets it without CAP_SYS_RESOURCE */
     PIPE_ENOUGH = 128 * 1024,  /* a pipe below is worth less than the copy buffer */
     PIPES_POOLED = 32,         /* so many empty ones are kept, by all threads together */
-    SPLICE_BYTES = 1024 * 1024, /* at most in one call: a page of a pipe may stand for more than a page of bytes */
-    TURN_BYTES = 1024 * 1024,  /* then other tunnels have their turn */
+    SPLICE_BYTES = 512 * 1024, /* at most in one call */
+    TURN_BYTES = 256 * 1024,   /* then other tunnels have their turn */
+    NICER = 10,                /* than the owner's thread */
     EVENTS = 256,              /* a batch of epoll_wait */
     LINGER_FIRST_MS = 2,       /* how soon to look whether a send queue is empty; doubles up to LINGER_LAST_MS */
     LINGER_LAST_MS = 500,
@@ -42,7 +43,6 @@ static const uint64_t NEVER = UINT64_MAX;
 static const size_t NOWHERE = SIZE_MAX;
 static const uint64_t RETRY_PIPES_NS = 1000000000;
 static const uint64_t POOL_LOOK_NS = 2000000000;
-static const uint64_t SLICE_NS = 200000; /* of bulk, then epoll is asked for what is small */
 
 enum side { CLIENT, UPSTREAM };
 
@@ -851,21 +851,19 @@ static void on_timer(struct thread *th, struct relay_tunnel *t)
     timer_move(th, t, t->resting || end < look ? end : look);
 }
 
-/* Bulk, in turns, for a while. */
+/* One turn of bulk: then epoll is asked for what is small. */
 static void run_ready(struct thread *th)
 {
-    uint64_t until_ns = th->now_ns + SLICE_NS;
-    while (th->ready && th->now_ns < until_ns) {
+    while (th->ready) {
         struct relay_tunnel *t = th->ready;
         th->ready = t->queued;
         t->is_queued = false;
-        if (t->is_dead) {
-            t->queued = th->dead;
-            th->dead = t;
-            continue;
+        if (!t->is_dead) {
+            run_both(th, t);
+            return;
         }
-        run_both(th, t);
-        th->now_ns = clock_ns();
+        t->queued = th->dead;
+        th->dead = t;
     }
 }
 
@@ -944,7 +942,9 @@ static void *thread_main(void *argument)
 {
     struct thread *th = argument;
     struct epoll_event events[EVENTS];
-    int wait;
+    int wait, nice = getpriority(PRIO_PROCESS, 0); /* this thread's, on Linux */
+    /* Bulk fills what there is of a processor: the owner's thread, whose new tunnels wait for it, goes first. */
+    setpriority(PRIO_PROCESS, 0, nice + NICER);
     while (look_around(th, &wait)) {
         int count = epoll_wait(th->epoll, events, EVENTS, wait);
         atomic_store_explicit(&th->wakes_at_ns, 0, memory_order_relaxed);
