@@ -21,7 +21,7 @@ export const FULL: Sizes = {
   checkBytes: 64 << 20,
   bulkWarmupMs: 500,
   bulkWindowMs: 2500,
-  handshakesWarmupMs: 1000,
+  handshakesWarmupMs: 3000,
   handshakesWindowMs: 2500,
   latencyWarmupMs: 500,
   latencyWindowMs: 2500,

@@ -23,13 +23,12 @@
 enum {
     BUFFER_BYTES = 256 * 1024, /* a thread's copy buffer */
     SMALL_BYTES = 32 * 1024,   /* up to here recv + send cost less than two splices and a pipe */
-    LITTLE_BYTES = 256 * 1024, /* a splice that brings less is not followed by another at once */
     BULK_BYTES = 64 * 1024,    /* a turn that moves less is no bulk any more */
     PIPE_BYTES = 1024 * 1024,  /* what we ask for; above fs.pipe-max-size nobody gets it without CAP_SYS_RESOURCE */
     PIPE_ENOUGH = 128 * 1024,  /* a pipe below is worth less than the copy buffer */
     PIPES_POOLED = 32,         /* so many empty ones are kept, by all threads together */
-    SPLICE_BYTES = 512 * 1024, /* at most in one call */
-    TURN_BYTES = 256 * 1024,   /* then other tunnels have their turn */
+    TURN_BYTES = 1024 * 1024,  /* then other tunnels have their turn */
+    TURN_CROWDED = 512 * 1024, /* the same while tunnels come: whoever opens them waits for a processor */
     NICER = 10,                /* than the owner's thread */
     EVENTS = 256,              /* a batch of epoll_wait */
     LINGER_FIRST_MS = 2,       /* how soon to look whether a send queue is empty; doubles up to LINGER_LAST_MS */
@@ -42,6 +41,7 @@ enum {
 static const uint64_t NEVER = UINT64_MAX;
 static const size_t NOWHERE = SIZE_MAX;
 static const uint64_t RETRY_PIPES_NS = 1000000000;
+static const uint64_t CROWDED_NS = 50000000;
 static const uint64_t POOL_LOOK_NS = 2000000000;
 
 enum side { CLIENT, UPSTREAM };
@@ -113,7 +113,7 @@ struct thread {
     struct pipe pool[PIPES_POOLED];
     unsigned pooled, pooled_least; /* ... the least since the pool was looked at */
     unsigned pool_room;
-    uint64_t now_ns, no_pipes_until_ns, look_at_pool_ns;
+    uint64_t now_ns, no_pipes_until_ns, look_at_pool_ns, crowded_until_ns;
     _Atomic uint64_t spliced, copied, pipes_in_use, pipes_pooled, fallbacks[RELAY_FALLBACKS];
     char *buffer;
 };
@@ -610,6 +610,11 @@ static void dry(struct thread *th, struct relay_tunnel *t, enum side from, int e
     }
 }
 
+static size_t turn_bytes(const struct thread *th)
+{
+    return th->now_ns < th->crowded_until_ns ? TURN_CROWDED : TURN_BYTES;
+}
+
 static void copy_some(struct thread *th, struct relay_tunnel *t, enum side from)
 {
     struct pump *p = &t->pump[from];
@@ -651,10 +656,11 @@ static void copy_some(struct thread *th, struct relay_tunnel *t, enum side from)
 static void splice_some(struct thread *th, struct relay_tunnel *t, enum side from)
 {
     struct pump *p = &t->pump[from];
-    ssize_t n = splice(t->fd[from], NULL, p->pipe.in, NULL, SPLICE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    size_t most = turn_bytes(th);
+    ssize_t n = splice(t->fd[from], NULL, p->pipe.in, NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
         p->piped = (size_t)n;
-        p->little = n < LITTLE_BYTES;
+        p->little = (size_t)n < most / 2;
         moved(th, t, from, (size_t)n);
         bump(&th->spliced, (uint64_t)n);
         if (from == CLIENT && t->tls != TLS_NO)
@@ -687,7 +693,7 @@ static void run(struct thread *th, struct relay_tunnel *t, enum side from)
 {
     struct pump *p = &t->pump[from];
     enum side to = 1 - from;
-    size_t stop_at = p->turn + TURN_BYTES;
+    size_t stop_at = p->turn + turn_bytes(th);
     while (!t->is_dead && !t->error[to]) {
         if (!flush(th, t, from))
             return;
@@ -753,6 +759,7 @@ static void run_both(struct thread *th, struct relay_tunnel *t)
 static void adopt(struct thread *th, struct relay_tunnel *t)
 {
     t->is_adopted = true;
+    th->crowded_until_ns = th->now_ns + CROWDED_NS;
     t->next = th->tunnels;
     if (t->next)
         t->next->previous = t;
