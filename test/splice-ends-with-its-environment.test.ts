@@ -50,9 +50,11 @@ t.test('a process whose tunnels have ended ends by itself', async (t) => {
   t.same(await exited, [0, null]);
 });
 
-t.test(
-  'a process with a tunnel does not end by itself, and process.exit ends it and its tunnel',
-  async (t) => {
+for (const [way, signal, ending] of [
+  ['process.exit', 'SIGUSR2', [7, null]],
+  ['being killed', 'SIGKILL', [null, 'SIGKILL']],
+] as const) {
+  t.test(`a process with a tunnel stays, and ${way} resets it: nobody reads an end of file`, async (t) => {
     const peer = await listenOn(t);
     const { exited, child } = run(
       `${TUNNEL} await tunnel(${peer.port}); process.once('SIGUSR2', () => process.exit(7)); process.stdout.write('x');`,
@@ -64,11 +66,15 @@ t.test(
     other.resume();
     const [answer] = await once(other, 'data');
     t.equal(String(answer).replace('open', ''), 'still there?');
-    child.kill('SIGUSR2');
-    t.same(await exited, [7, null]);
-    t.equal((await receiveAll(other)).end, 'reset');
-  },
-);
+    const seen = Promise.all([receiveAll(one), receiveAll(other)]);
+    child.kill(signal);
+    t.same(await exited, ending);
+    t.same(
+      (await seen).map(({ end }) => end),
+      ['reset', 'reset'],
+    );
+  });
+}
 
 t.test('a worker that is terminated takes its threads and tunnels along, and nothing else', async (t) => {
   const peer = await listenOn(t);

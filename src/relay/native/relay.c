@@ -299,15 +299,23 @@ static void drop_pump(struct thread *th, struct pump *p)
     p->readable = false;
 }
 
+/*
+ * On while a tunnel runs, so that a process that is killed, or has no more memory, resets its tunnels: the kernel would otherwise
+ * send an end of file, and what was cut short would pass for complete.
+ */
+static void set_reset_on_close(int fd, bool on)
+{
+    struct linger now = { .l_onoff = on, .l_linger = 0 };
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 /* The one place where a tunnel's descriptors are closed. */
 static void close_side(struct relay_tunnel *t, enum side side, bool reset)
 {
     if (t->fd[side] < 0)
         return;
-    if (reset) {
-        struct linger now = { .l_onoff = 1, .l_linger = 0 };
-        setsockopt(t->fd[side], SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    }
+    if (!reset)
+        set_reset_on_close(t->fd[side], false);
     /* close(2) would not take it out of the set while another process or a duplicate has the socket too. */
     epoll_ctl(t->thread->epoll, EPOLL_CTL_DEL, t->fd[side], NULL);
     close(t->fd[side]);
@@ -1074,6 +1082,7 @@ static void set_options(int fd, const struct relay_tunnel_options *options)
     /* Urgent bytes are bytes of the stream (RFC 6093); by default the kernel takes them out. */
     set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_reset_on_close(fd, true);
     if (options->user_timeout_ms)
         set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options->user_timeout_ms);
     if (options->keepalive_s) {
