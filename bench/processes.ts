@@ -1,4 +1,5 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 
@@ -158,7 +159,7 @@ export class Processes {
       ...limit,
       'setpriv',
       '--pdeathsig=KILL',
-      ...(command.unprivileged && process.getuid?.() === 0 ? UNPRIVILEGE : []),
+      ...(command.unprivileged && MAY_CHANGE_USER ? UNPRIVILEGE : []),
       ...command.argv,
     ];
     const child = spawn(program, argv, {
@@ -181,6 +182,17 @@ export class Processes {
 
 /** Where programs are: Debian leaves the sbin folders out of the PATH of ordinary users. */
 export const SYSTEM_PATH = `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/local/sbin:/usr/sbin:/sbin`;
+
+/** Root, and not of a user namespace that has no other user: user_namespaces(7). */
+export const MAY_CHANGE_USER = process.getuid?.() === 0 && isMapped(UNPRIVILEGED);
+
+function isMapped(user: number): boolean {
+  return readFileSync('/proc/self/uid_map', 'latin1')
+    .trim()
+    .split('\n')
+    .map((line) => line.trim().split(/ +/).map(Number))
+    .some(([first = 0, , count = 0]) => user >= first && user < first + count);
+}
 
 const UNPRIVILEGE = [
   `--reuid=${UNPRIVILEGED}`,

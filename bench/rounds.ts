@@ -17,8 +17,8 @@ export interface Programme {
 }
 
 /**
- * Runs every trial with every contender once in each round, one at a time. The order of the contenders moves on with every trial and
- * round, so that nobody always comes after the same one.
+ * Runs every trial with every contender once in each round, one at a time. Who begins moves on with every trial and round, so that
+ * nobody always comes first or last.
  */
 export async function runRounds(programme: Programme): Promise<void> {
   const { theatre, trials, contenders, rounds, results, progress } = programme;

@@ -1,8 +1,9 @@
 import { chownSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Contender, Setup } from './contenders.js';
-import { BenchError, type Child, UNPRIVILEGED } from './processes.js';
+import { BenchError, type Child, MAY_CHANGE_USER, UNPRIVILEGED } from './processes.js';
 import type { Theatre } from './stage.js';
 
 /** A contender that runs. */
@@ -44,6 +45,9 @@ export async function startContender(
   return { child, ports: { common: first, prompt: contender.speaks === 'forward' ? second : first } };
 }
 
+/** Where this tree lies, which is nobody's business. */
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
 /** The configuration of a contender for a reader, with example addresses. */
 export function describeSetup(contender: Contender): string {
   if (contender.setup === undefined) return '';
@@ -56,12 +60,12 @@ export function describeSetup(contender: Contender): string {
   });
   const variables = Object.entries(env ?? {}).map(([name, value]) => `${name}=${value} `);
   const contents = Object.entries(files ?? {}).map(([name, text]) => `\n--- ${name}\n${text}`);
-  return `$ ${variables.join('')}${argv.join(' ')}\n${contents.join('')}`;
+  return `$ ${variables.join('')}${argv.join(' ')}\n${contents.join('')}`.replaceAll(ROOT, '');
 }
 
 function writeFiles(folder: string, { files }: Setup): void {
   const own = (path: string) => {
-    if (process.getuid?.() === 0) chownSync(path, UNPRIVILEGED, UNPRIVILEGED);
+    if (MAY_CHANGE_USER) chownSync(path, UNPRIVILEGED, UNPRIVILEGED);
   };
   own(folder);
   for (const [name, text] of Object.entries(files ?? {})) {

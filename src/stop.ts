@@ -22,8 +22,8 @@ export interface StopControl {
 const NOBODY: readonly (() => void)[] = [];
 
 /**
- * Both in one small object. An `AbortController` with three listeners costs a sixth of all that a short tunnel costs
- * (measured on Node 20, see bench/README.md), and a hundred times what this does.
+ * Both in one small object. An `AbortController` with three listeners costs 20 µs a tunnel on Node 20 (see bench/README.md), a tenth
+ * of all that a short one costs.
  */
 export class Stop implements StopControl, StopSignal {
   aborted = false;

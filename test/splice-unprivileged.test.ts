@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdtempSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -7,9 +7,19 @@ import { receiveAll } from './fixtures/endings.js';
 import { startProxy } from './fixtures/proxy.js';
 import { listenOn, openTunnel } from './fixtures/sockets.js';
 
+const USER = 1_000_670_001;
+
+/** Whether this process can become that user: root can, but not in a user namespace that has no other. */
+const hasUser = readFileSync('/proc/self/uid_map', 'latin1')
+  .trim()
+  .split('\n')
+  .map((line) => line.trim().split(/ +/).map(Number))
+  .some(([first = 0, , count = 0]) => USER >= first && USER < first + count);
+
 /** As a pod of OpenShift: an arbitrary user without a name, no capability, none to be had, nothing that it may write. */
 const AS_IN_A_POD = [
-  ...['setpriv', '--reuid', '1000660000', '--regid', '0', '--clear-groups'],
+  'setpriv',
+  ...(hasUser ? ['--reuid', String(USER), '--regid', '0', '--clear-groups'] : []),
   ...['--inh-caps=-all', '--bounding-set=-all', '--no-new-privs'],
   // The test runner's own additions want to write into the tree.
   ...['env', '--unset=NODE_OPTIONS'],

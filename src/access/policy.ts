@@ -102,7 +102,7 @@ export function createPolicy(options: PolicyOptions): Policy {
       // By identity: equal targets are the same object as long as they are remembered.
       const before = known.get(target);
       if (before !== undefined) return before;
-      const decision = remembering(decide(target));
+      const decision = remembering(decide(target), (address) => options.isOwnListener(address, target.port));
       known.set(target, decision);
       return decision;
     },
@@ -113,13 +113,14 @@ export function createPolicy(options: PolicyOptions): Policy {
 const REMEMBERED = 256;
 
 /** The same decision, which judges an address that may be dialled only once: the rules do not change, and a refusal is an error of its own. */
-function remembering({ rule, judge }: Decision): Decision {
+function remembering({ rule, judge }: Decision, isOwn: (address: string) => boolean): Decision {
   const permitted = new Set<string>();
   return {
     rule,
     judge(address, resolved) {
       const question = `${address} ${resolved}`;
-      if (permitted.has(question)) return undefined;
+      // The machine may have got an address since.
+      if (permitted.has(question) && !isOwn(address)) return undefined;
       const refusal = judge(address, resolved);
       if (refusal !== undefined) return refusal;
       if (permitted.size >= REMEMBERED) permitted.clear();

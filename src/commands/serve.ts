@@ -37,10 +37,8 @@ export interface ServeProcess {
  */
 export async function serve(argv: readonly string[], { env, version }: ServeProcess): Promise<number> {
   const { config, warnings } = loadConfig(argv, env);
-  const picked = pickRelay(config.relay, {
-    threads: config.relayThreads || availableParallelism(),
-    userTimeoutMs: config.userTimeout,
-  });
+  const threads = config.relayThreads || usableCores();
+  const picked = pickRelay(config.relay, { threads, userTimeoutMs: config.userTimeout });
   const metrics = createMetrics({
     version,
     engine: picked.engine.name,
@@ -57,7 +55,10 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
   const configured = credentialsOf(config);
   const invented = configured.length === 0 && !config.noAuth ? inventCredential() : undefined;
   const credentials = invented === undefined ? configured : [invented];
-  const room = roomForTunnels(descriptorLimit(), config.maxTunnels);
+  const room = roomForTunnels(
+    descriptorLimit() - (picked.engine.name === 'splice' ? descriptorsOfSplice(threads) : 0),
+    config.maxTunnels,
+  );
 
   let phase: 'starting' | 'serving' | 'draining' = 'starting';
   const admin =
@@ -101,7 +102,11 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
   const facts = { addresses: listener.addresses, adminAddress };
   process.stdout.on('error', () => {});
   process.stdout.write(banner({ version, config, credentials, invented, picked, ...facts }));
-  for (const warning of [...warnings, ...room.warnings]) logger.warn({ event: 'warning' }, warning);
+  const idle =
+    config.userTimeout > 0 && picked.engine.name !== 'splice'
+      ? [`--user-timeout has no effect: the relay engine is ${picked.engine.name}`]
+      : [];
+  for (const warning of [...warnings, ...room.warnings, ...idle]) logger.warn({ event: 'warning' }, warning);
   logger.info(
     {
       event: 'listening',
@@ -184,6 +189,26 @@ function firstSignal(onAnother: () => void): Promise<NodeJS.Signals> {
 
 /** Descriptors that are not for tunnels: libuv's own, the listeners, the log, name servers, scrapes. */
 const RESERVED_DESCRIPTORS = 64;
+
+/** What the native core may need beside the tunnels' own: two for each thread, and pipes while bytes are in them. */
+function descriptorsOfSplice(threads: number): number {
+  return 2 * threads + 2 * PIPES;
+}
+
+/** As many as the 64 MiB of pipes of an unprivileged user make: pipe(7), pipe-user-pages-soft. */
+const PIPES = 64;
+
+/** Cores that this process may use: Node before 22.12 does not know the CPU limit of a container (cgroup v2, cpu.max). */
+function usableCores(): number {
+  try {
+    const [quota, period] = readFileSync('/sys/fs/cgroup/cpu.max', 'latin1').split(' ');
+    const cores = Math.ceil(Number(quota) / Number(period));
+    if (cores >= 1) return Math.min(cores, availableParallelism());
+  } catch {
+    // No such file, no such limit.
+  }
+  return availableParallelism();
+}
 
 /** What fits into the descriptors of this process. */
 interface Room {

@@ -44,7 +44,7 @@ export const METRICS = {
   ),
   spliceway_relay_fallbacks_total: row(
     'counter',
-    'How often the splice engine copied for want of a pipe, by cause.',
+    'How often the splice engine had to copy what it could have spliced, by cause; one for each second and thread without a pipe.',
     ['cause'],
   ),
   spliceway_tunnel_closes_total: row('counter', 'Tunnels ended, by cause.', ['cause']),

@@ -47,7 +47,7 @@ export interface RelayTotals {
   /** Pipes that hold bytes, or are about to; and empty ones kept for the next. */
   readonly pipesInUse: number;
   readonly pipesPooled: number;
-  /** How often bytes were copied for want of a pipe, by cause. */
+  /** How often no pipe was to be had (tried at most once a second), or a socket could not be spliced, by cause. */
   readonly fallbacks: Readonly<Record<RelayFallback, number>>;
 }
 

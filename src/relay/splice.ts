@@ -100,8 +100,9 @@ class SpliceEngine implements RelayEngine {
       return streamEngine.relay(tunnel, options, signal);
     const readOfClient = readAhead(client);
     const readOfUpstream = readAhead(upstream);
-    const slot = this.#slots.take();
+    let slot: number | undefined;
     try {
+      slot = this.#slots.take();
       this.#core.add(
         slot,
         clientDescriptor,
@@ -116,7 +117,7 @@ class SpliceEngine implements RelayEngine {
       );
     } catch {
       // No descriptors or memory at this moment: the tunnel goes on with those it has.
-      this.#slots.give(slot);
+      if (slot !== undefined) this.#slots.give(slot);
       if (readOfClient.length > 0) client.unshift(readOfClient);
       if (readOfUpstream.length > 0) upstream.unshift(readOfUpstream);
       return streamEngine.relay(tunnel, options, signal);

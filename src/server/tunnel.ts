@@ -52,10 +52,17 @@ export interface TunnelControl {
 export function serveTunnel(event: ConnectEvent, stages: TunnelStages, control: TunnelControl): void {
   const record = newRecord(event.client);
   // Not one async function: while a tunnel is idle, for hours, its frame would keep what all the stages needed.
-  void openTunnel(event, record, stages, control).then((relay) => {
-    if (relay === undefined) account(record, stages, control);
-    else void relay.end.then(({ cause }) => account(record, stages, control, cause));
-  });
+  void openTunnel(event, record, stages, control).then(
+    (relay) => {
+      if (relay === undefined) account(record, stages, control);
+      else void relay.end.then(({ cause }) => account(record, stages, control, cause));
+    },
+    (error: unknown) => {
+      record.refusal ??= asRefusal(error, stages.logger);
+      event.client.destroy();
+      account(record, stages, control);
+    },
+  );
 }
 
 /**
@@ -74,6 +81,7 @@ async function openTunnel(
   const { tunnelId } = record;
   const { stop } = control;
   const unwatch = watchClient(client, early, stop);
+  let upstreamSocket: Socket | undefined;
   try {
     const request = readConnect(message);
     record.target = request.target;
@@ -101,19 +109,15 @@ async function openTunnel(
     record.timings = upstream.timings;
     unwatch();
 
-    const reply = establishedReply(tunnelId);
+    // Whatever went wrong from here on, the client has been told that the tunnel is open: nothing more is said, and it is ended.
+    upstreamSocket = upstream.socket;
     const openedMs = performance.now();
     const relay = stages.engine.relay(
-      { client, upstream: upstream.socket, early, reply },
+      { client, upstream: upstream.socket, early, reply: establishedReply(tunnelId) },
       stages.relayOptions,
       stop.signal,
     );
-    record.relayed = {
-      engine: relay.engine,
-      bytes: relay.traffic,
-      openedMs,
-      ended: undefined,
-    };
+    record.relayed = { engine: relay.engine, bytes: relay.traffic, openedMs, ended: undefined };
     metrics.tunnelOpened(record.relayed, upstream.timings);
     control.onRelayed(client);
     return relay;
@@ -121,8 +125,11 @@ async function openTunnel(
     const refusal = asRefusal(error, logger);
     record.refusal = refusal;
     record.timings = refusal.timings;
-    if (refusal.reason === 'client_gone') client.destroy();
-    else replyRefused(client, refusal, { tunnelId, lingerMs });
+    if (refusal.reason === 'client_gone' || upstreamSocket !== undefined) {
+      stop.abort(refusal);
+      client.destroy();
+      upstreamSocket?.destroy();
+    } else replyRefused(client, refusal, { tunnelId, lingerMs });
     return undefined;
   } finally {
     unwatch();

@@ -609,7 +609,7 @@ static void keepalive(void)
     for (enum side side = CLIENT; side <= UPSTREAM; side++) {
         CHECK(option_of(with.inner[side], SOL_SOCKET, SO_KEEPALIVE) == 1);
         CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_KEEPIDLE) == 77);
-        CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_KEEPINTVL) == 1);
+        CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_KEEPINTVL) == 10);
         CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_KEEPCNT) == 10);
         CHECK(option_of(with.inner[side], IPPROTO_TCP, TCP_NODELAY) == 1);
         CHECK(option_of(without.inner[side], SOL_SOCKET, SO_KEEPALIVE) == 0);

@@ -114,7 +114,12 @@ static void report(napi_env env, napi_value callback, void *context, void *data)
             napi_value arguments[2];
             napi_create_uint32(env, slot->number, &arguments[0]);
             napi_create_uint32(env, cause, &arguments[1]);
-            napi_call_function(env, undefined, callback, 2, arguments, NULL);
+            if (napi_call_function(env, undefined, callback, 2, arguments, NULL) == napi_pending_exception) {
+                /* Reported as uncaught: the ends behind this one must be told all the same. */
+                napi_value error;
+                napi_get_and_clear_last_exception(env, &error);
+                napi_fatal_exception(env, error);
+            }
         }
         slot = next;
     }
@@ -175,8 +180,11 @@ static napi_value js_start(napi_env env, napi_callback_info info)
     /* Tunnels keep the process alive; the core alone must not. */
     napi_unref_threadsafe_function(env, binding->wake);
     binding->relay = relay_start(&(struct relay_options){ .threads = threads, .ended = on_ended, .owner = binding });
-    if (!binding->relay)
-        return throw_errno(env, "the relay threads could not be started", errno);
+    if (!binding->relay) {
+        int error = errno;
+        napi_release_threadsafe_function(binding->wake, napi_tsfn_abort);
+        return throw_errno(env, "the relay threads could not be started", error);
+    }
     return NULL;
 }
 
@@ -333,7 +341,7 @@ NAPI_MODULE_INIT()
     pthread_mutex_init(&binding->lock, NULL);
     binding->last = &binding->first;
     napi_set_instance_data(env, binding, finalize, NULL);
-    /* Before the environment's handles close, and so before the thread-safe function does. */
+    /* Joins the threads before the environment frees the thread-safe function; one that closes already takes calls, and drops them. */
     napi_add_env_cleanup_hook(env, stop, binding);
     napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
     return exports;

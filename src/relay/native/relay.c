@@ -34,7 +34,7 @@ enum {
     LINGER_FIRST_MS = 2,       /* how soon to look whether a send queue is empty; doubles up to LINGER_LAST_MS */
     LINGER_LAST_MS = 500,
     LOOKS = 8,                 /* so often within its limit the timer looks at a tunnel that was active */
-    KEEPALIVE_INTERVAL_S = 1,
+    KEEPALIVE_INTERVAL_S = 10, /* or the time before the first probe, where that is shorter */
     KEEPALIVE_PROBES = 10
 };
 
@@ -861,7 +861,7 @@ static void on_timer(struct thread *th, struct relay_tunnel *t)
         return;
     }
     look = next_look(t, th->now_ns);
-    end = t->active_ns + limit_of(t, &cause);
+    end = limit_of(t, &cause) == NEVER ? NEVER : t->active_ns + limit_of(t, &cause);
     t->resting = !unsent && next_look(t, t->active_ns) <= th->now_ns;
     timer_move(th, t, t->resting || end < look ? end : look);
 }
@@ -1088,7 +1088,8 @@ static void set_options(int fd, const struct relay_tunnel_options *options)
     if (options->keepalive_s) {
         set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
         set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, options->keepalive_s);
-        set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+        set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL,
+                   options->keepalive_s < KEEPALIVE_INTERVAL_S ? options->keepalive_s : KEEPALIVE_INTERVAL_S);
         set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
     }
 }

@@ -68,7 +68,7 @@ struct relay_tunnel_options {
     uint64_t idle_ms;         /* without a byte in either direction; 0: for ever */
     uint64_t half_close_ms;   /* the same once one half has ended; 0: for ever */
     unsigned user_timeout_ms; /* TCP_USER_TIMEOUT of both sockets; 0: the system's */
-    unsigned keepalive_s;     /* SO_KEEPALIVE of both: first after so long a silence, then 10 a second apart; 0: as they are */
+    unsigned keepalive_s;     /* SO_KEEPALIVE of both: first after so long a silence, then 10, at most 10 s apart; 0: as they are */
     void *tag;                /* for the owner, see relay_tag */
 };
 
