@@ -19,10 +19,12 @@ const ALLOWED = ['--allow', '127.0.0.0/8:*'];
 
 t.test('as many tunnels as the descriptors hold, and a 503 for the next until one has ended', async (t) => {
   const peer = await listenOn(t);
-  const proxy = await startProxy(t, ALLOWED, { under: ['prlimit', '--nofile=100:100'] });
+  const proxy = await startProxy(t, [...ALLOWED, '--relay-threads', '2'], {
+    under: ['prlimit', '--nofile=120:120'],
+  });
   const before = socketsOf(proxy.process);
   const most = Number((await proxy.until(({ event }) => event === 'listening')).maxTunnels);
-  t.ok(most >= 10 && most < 40, `${most} tunnels fit into 100 descriptors`);
+  t.ok(most >= 10 && most < 40, `${most} tunnels fit into 120 descriptors`);
   const tunnels = [];
   while (tunnels.length < most) tunnels.push(await openTunnel(t, proxy, peer));
 

@@ -55,8 +55,10 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
   const configured = credentialsOf(config);
   const invented = configured.length === 0 && !config.noAuth ? inventCredential() : undefined;
   const credentials = invented === undefined ? configured : [invented];
+  const descriptors = descriptorLimit();
   const room = roomForTunnels(
-    descriptorLimit() - (picked.engine.name === 'splice' ? descriptorsOfSplice(threads) : 0),
+    descriptors,
+    picked.engine.name === 'splice' ? descriptorsOfSplice(threads, descriptors) : 0,
     config.maxTunnels,
   );
 
@@ -190,9 +192,12 @@ function firstSignal(onAnother: () => void): Promise<NodeJS.Signals> {
 /** Descriptors that are not for tunnels: libuv's own, the listeners, the log, name servers, scrapes. */
 const RESERVED_DESCRIPTORS = 64;
 
-/** What the native core may need beside the tunnels' own: two for each thread, and pipes while bytes are in them. */
-function descriptorsOfSplice(threads: number): number {
-  return 2 * threads + 2 * PIPES;
+/**
+ * What the native core may need beside the tunnels' own: two for each thread, and pipes while bytes are in them. Without a pipe it
+ * copies, so that few descriptors are better spent on tunnels.
+ */
+function descriptorsOfSplice(threads: number, descriptors: number): number {
+  return 2 * threads + Math.min(2 * PIPES, Math.floor(descriptors / 8));
 }
 
 /** As many as the 64 MiB of pipes of an unprivileged user make: pipe(7), pipe-user-pages-soft. */
@@ -221,10 +226,11 @@ interface Room {
  * How many tunnels and connections fit: a tunnel holds two descriptors; a tenth of the room is left for connections that are being
  * refused, so that refusing needs no descriptor that is not there.
  *
+ * @param ofEngine what the relay engine needs for itself
  * @param wanted tunnels asked for; 0: as many as fit
  */
-function roomForTunnels(descriptors: number, wanted: number): Room {
-  const room = Math.max(descriptors - RESERVED_DESCRIPTORS, 20);
+function roomForTunnels(descriptors: number, ofEngine: number, wanted: number): Room {
+  const room = Math.max(descriptors - RESERVED_DESCRIPTORS - ofEngine, 20);
   const most = Math.floor(room * 0.45);
   return {
     tunnels: wanted === 0 ? most : Math.min(wanted, most),
