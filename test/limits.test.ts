@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import type { Reason } from '../src/reasons.js';
+import { eventually } from './fixtures/process-state.js';
 import { type RunningProxy, startProxy, USER } from './fixtures/proxy.js';
 import { checkRefusal } from './fixtures/refusals.js';
 import { connectHead, connectRaw, listenOn, type Peer, readHead, readToEnd } from './fixtures/sockets.js';
@@ -110,7 +111,8 @@ t.test('without limits there are none', async (t) => {
   const proxy = await startProxy(t, FLAGS);
   for (let i = 0; i < 50; i += 1) await open(t, proxy, peer);
   t.equal(await proxy.metric('spliceway_tunnels_active{engine="splice"}'), 50);
-  t.equal(proxy.log.filter(({ user }) => user === USER).length, 50);
+  const records = () => proxy.log.filter(({ user }) => user === USER).length;
+  t.equal(await eventually(records, (count) => count >= 50), 50);
 });
 
 /** An open tunnel. */

@@ -37,7 +37,8 @@ t.test(
     }
     const perTunnel = (second.heapUsed - first.heapUsed) / TUNNELS;
     t.ok(perTunnel < MAX_BYTES_PER_TUNNEL, `${perTunnel.toFixed()} bytes of heap for each`);
-    t.equal(proxy.log.filter(({ event }) => event === 'decision').length, WARM_UP + TUNNELS);
+    const decided = () => proxy.log.filter(({ event }) => event === 'decision').length;
+    t.equal(await eventually(decided, (count) => count >= WARM_UP + TUNNELS), WARM_UP + TUNNELS);
     const warnings = proxy.log.filter(({ event }) => event === 'process_warning');
     t.same(warnings, [], 'Node has nothing to warn of, such as listeners that pile up');
     t.equal(await proxy.metric('spliceway_uncaught_errors_total'), 0);

@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { Reason } from '../src/reasons.js';
+import { eventually } from './fixtures/process-state.js';
 import { AUTHORIZATION, startProxy } from './fixtures/proxy.js';
 import { checkComplete, refusalOf } from './fixtures/refusals.js';
 import { connectHead, connectRaw, listenOn, type Peer, readHead } from './fixtures/sockets.js';
@@ -67,7 +68,10 @@ t.test('a second request behind a refused one gets no answer and reaches nobody'
   }
   t.equal(await proxy.metric('spliceway_requests_total{code="200",reason="established"}'), 0);
   t.equal(
-    proxy.log.filter(({ event }) => event === 'decision').length,
+    await eventually(
+      () => proxy.log.filter(({ event }) => event === 'decision').length,
+      (count) => count >= REFUSED.length * 6,
+    ),
     REFUSED.length * 6,
     'one decision for a connection',
   );

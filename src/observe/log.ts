@@ -69,7 +69,7 @@ interface StandardError {
   readonly close: Log['close'];
 }
 
-/** How long a record may wait for others to be written with it, in milliseconds: a write costs more than a record does. */
+/** How long a record that follows another may wait for more, in milliseconds: a write costs more than a record does. */
 const GATHER_MS = 10;
 /** So many characters do not wait. */
 const GATHER_MOST = 64 * 1024;
@@ -78,19 +78,22 @@ function gathered({ write, close }: StandardError): StandardError {
   let held = '';
   let timer: NodeJS.Timeout | undefined;
   const flush = () => {
-    clearTimeout(timer);
-    timer = undefined;
     if (held !== '') write(held);
     held = '';
+  };
+  const onTimer = () => {
+    timer = held === '' ? undefined : setTimeout(onTimer, GATHER_MS);
+    flush();
   };
   return {
     write(text) {
       held += text;
-      if (held.length >= GATHER_MOST) flush();
-      else timer ??= setTimeout(flush, GATHER_MS);
+      if (timer === undefined || held.length >= GATHER_MOST) flush();
+      timer ??= setTimeout(onTimer, GATHER_MS);
     },
     close() {
       flush();
+      clearTimeout(timer);
       return close();
     },
   };
