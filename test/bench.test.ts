@@ -4,9 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { MAY_CHANGE_USER } from '../bench/processes.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const CONTENDERS = ['direct', 'splice', 'stream', 'haproxy', 'squid', 'tinyproxy', 'proxy-chain', 'proxy'];
+const ALL = ['direct', 'splice', 'stream', 'haproxy', 'squid', 'tinyproxy', 'proxy-chain', 'proxy'];
+
+/** Squid wants to change its user when it is started by root, and gives up where there is no other, as for ordinary users here. */
+const CONTENDERS =
+  process.getuid?.() === 0 && !MAY_CHANGE_USER ? ALL.filter((name) => name !== 'squid') : ALL;
 
 t.before(() => {
   const { status, stderr } = spawnSync('make', ['-s', '-C', 'bench'], { cwd: ROOT, encoding: 'utf8' });
@@ -26,7 +31,9 @@ function bench(t: Test, options: readonly string[]) {
 }
 
 t.test('every contender carries every byte of every measure', (t) => {
-  const { status, stdout, stderr, read } = bench(t, ['--quick', '--require-all']);
+  const { status, stdout, stderr, read } = bench(t, [
+    ...['--quick', '--require-all', '--contenders', CONTENDERS.join(',')],
+  ]);
   if (!t.equal(status, 0, 'it ends well')) t.comment(stderr);
   for (const contender of CONTENDERS) t.match(read('table.md'), new RegExp(`^\\| ${contender} +\\|`, 'm'));
   t.match(stdout, /## Targets of `splice`/);
