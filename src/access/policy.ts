@@ -57,7 +57,7 @@ export interface Decision {
 
 /** The rules in force, and what only the running server knows. */
 export interface PolicyOptions {
-  /** Empty: any host at {@link DEFAULT_PORTS}. Otherwise only what a rule allows. */
+  /** Only what a rule allows; where there is none, every host at {@link DEFAULT_PORTS}. */
   readonly allow: readonly Rule[];
   /** A deny wins over every allow. Default none. */
   readonly deny: readonly Rule[];

@@ -44,7 +44,7 @@ export const GROUPS = [
   'Log',
 ] as const;
 
-/** Every option of `spliceway serve`. */
+/** Every option of `spliceway serve`: a table, a row for each, and as long as there are options. */
 export const OPTIONS = {
   listen: option({
     name: 'listen',

@@ -8,7 +8,7 @@ export type Parsed<T> =
 /** Where to listen. */
 export interface ListenAddress {
   readonly host: string;
-  /** 0: any that is free. */
+  /** 0 asks for one that is free. */
   readonly port: number;
 }
 

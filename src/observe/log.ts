@@ -166,58 +166,39 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
   else logger[levelOf(refusal.reason)](decided, `refused: ${refusal.message}`);
 }
 
-/** The second record of a request that the policy allowed: how it ended. */
+/** The second record of a request that the policy allowed: how it ended, or why there is no tunnel. */
 export function logClose(logger: Logger, record: TunnelRecord): void {
-  const { relayed, timings } = record;
-  if (relayed?.ended === undefined) {
-    logFailure(logger, record);
-    return;
-  }
-  const { bytes, openedMs, ended, engine } = relayed;
-  const { firstByteAtMs } = bytes;
-  const probe = isProbe(relayed);
-  logger.info(
-    {
-      event: 'close',
-      tunnel: record.tunnelId,
-      client: clientOf(record),
-      user: userOf(record),
-      target: targetOf(record),
-      address: addressOf(record),
-      dnsMs: rounded(timings?.dnsMs),
-      connectMs: rounded(timings?.connectMs),
-      engine,
-      bytesUp: bytes.bytesUp,
-      bytesDown: bytes.bytesDown,
-      durationMs: rounded(ended.atMs - openedMs),
-      firstByteMs: firstByteAtMs === undefined ? undefined : rounded(firstByteAtMs - openedMs),
-      endedBy: endedBy(ended.cause),
-      cause: ended.cause,
-      probe: probe || undefined,
-    },
-    probe ? 'probe' : 'closed',
-  );
-}
-
-/** The second record where the dial failed. */
-function logFailure(logger: Logger, record: TunnelRecord): void {
-  const { refusal, timings } = record;
-  const reason = refusal?.reason ?? 'proxy_internal_error';
-  logger[levelOf(reason)](
-    {
-      event: 'close',
-      tunnel: record.tunnelId,
-      client: clientOf(record),
-      user: userOf(record),
-      target: targetOf(record),
-      address: addressOf(record),
-      dnsMs: rounded(timings?.dnsMs),
-      connectMs: rounded(timings?.connectMs),
-      reason: refusal?.reason,
-      code: refusal?.status,
-    },
-    `failed: ${refusal?.message ?? 'no end was reported'}`,
-  );
+  const { relayed, refusal, timings } = record;
+  const ended = relayed?.ended;
+  const bytes = ended && relayed?.bytes;
+  const openedMs = relayed?.openedMs ?? 0;
+  const probe = relayed !== undefined && isProbe(relayed);
+  const fields = {
+    event: 'close',
+    tunnel: record.tunnelId,
+    client: clientOf(record),
+    user: userOf(record),
+    target: targetOf(record),
+    address: addressOf(record),
+    dnsMs: rounded(timings?.dnsMs),
+    connectMs: rounded(timings?.connectMs),
+    engine: ended && relayed?.engine,
+    bytesUp: bytes?.bytesUp,
+    bytesDown: bytes?.bytesDown,
+    durationMs: ended && rounded(ended.atMs - openedMs),
+    firstByteMs: bytes?.firstByteAtMs === undefined ? undefined : rounded(bytes.firstByteAtMs - openedMs),
+    endedBy: ended && endedBy(ended.cause),
+    cause: ended?.cause,
+    probe: probe || undefined,
+    reason: refusal?.reason,
+    code: refusal?.status,
+  };
+  if (ended !== undefined) logger.info(fields, probe ? 'probe' : 'closed');
+  else
+    logger[levelOf(refusal?.reason ?? 'proxy_internal_error')](
+      fields,
+      `failed: ${refusal?.message ?? 'no end was reported'}`,
+    );
 }
 
 function clientOf({ clientAddress, clientPort }: TunnelRecord): string {

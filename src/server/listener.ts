@@ -4,13 +4,13 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { networkInterfaces } from 'node:os';
 import { extendOpening, MAX_HEADER_BYTES, notConnect, parserFailure } from '../handshake/connect.js';
 import { TunnelError } from '../reasons.js';
-import { Stop } from '../stop.js';
 import { formatAuthority } from '../target.js';
-import { type ConnectEvent, refuse, serveTunnel, type TunnelControl, type TunnelStages } from './tunnel.js';
+import { type ConnectEvent, refuse, serveTunnel, type TunnelStages } from './tunnel.js';
+import { Tunnels } from './tunnels.js';
 
 /** Where to listen, and how long to wait for a request. */
 export interface ListenerOptions {
-  /** Port 0: any that is free. */
+  /** Port 0 asks for one that is free. */
   readonly listen: readonly { readonly host: string; readonly port: number }[];
   /** Absolute deadline from the accepted connection to the end of the request's head, in milliseconds. */
   readonly handshakeTimeoutMs: number;
@@ -219,71 +219,6 @@ export class Listener {
       return;
     }
     serveTunnel(event, this.#stages, this.#tunnels.begin());
-  }
-}
-
-/** The requests that are served, from their head to their end. */
-class Tunnels {
-  readonly #open = new Set<ServedTunnel>();
-  /** Takes a connection out of those that wait for a tunnel. */
-  readonly #leave: (client: Socket) => void;
-  #onDrained: (() => void)[] = [];
-  /** Connections that have become tunnels; an engine may have taken their sockets. */
-  relayed = 0;
-
-  constructor(leave: (client: Socket) => void) {
-    this.#leave = leave;
-  }
-
-  get size(): number {
-    return this.#open.size;
-  }
-
-  begin(): TunnelControl {
-    const tunnel = new ServedTunnel(this);
-    this.#open.add(tunnel);
-    return tunnel;
-  }
-
-  onRelayed(client: Socket): void {
-    this.relayed += 1;
-    this.#leave(client);
-  }
-
-  onEnded(tunnel: ServedTunnel): void {
-    if (tunnel.isRelayed) this.relayed -= 1;
-    this.#open.delete(tunnel);
-    if (this.#open.size > 0) return;
-    for (const resolve of this.#onDrained) resolve();
-    this.#onDrained = [];
-  }
-
-  abort(reason: TunnelError): void {
-    for (const { stop } of this.#open) stop.abort(reason);
-  }
-
-  async drained(): Promise<void> {
-    while (this.#open.size > 0) await new Promise<void>((resolve) => this.#onDrained.push(resolve));
-  }
-}
-
-/** One of them. It keeps no socket: an engine may have taken it. */
-class ServedTunnel implements TunnelControl {
-  readonly stop = new Stop();
-  isRelayed = false;
-  readonly #tunnels: Tunnels;
-
-  constructor(tunnels: Tunnels) {
-    this.#tunnels = tunnels;
-  }
-
-  onRelayed(client: Socket): void {
-    this.isRelayed = true;
-    this.#tunnels.onRelayed(client);
-  }
-
-  onEnded(): void {
-    this.#tunnels.onEnded(this);
   }
 }
 

@@ -8,7 +8,7 @@
 enum call { RECV, SHUTDOWN, MUTEX_UNLOCKED, JOIN, WATCHED, CALLS };
 
 /*
- * `hook` runs once: before the next such call on `fd` (-1: any) or after a mutex was unlocked, by another thread than this one; JOIN and
+ * `hook` runs once: before the next such call on `fd` (-1 for every one) or after a mutex was unlocked, by another thread than this one; JOIN and
  * WATCHED (after epoll has begun to watch `fd`): by any.
  */
 void between(enum call call, int fd, void (*hook)(void));

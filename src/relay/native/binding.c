@@ -1,6 +1,8 @@
 /*
  * binding.c - relay.c for JavaScript, by Node-API alone: one binary serves every version of Node.
  *
+ * Over 300 lines, since every call of Node-API spells out its arguments and their checks.
+ *
  * JavaScript checks its arguments; here a wrong one is a mistake in src/relay/splice.ts and throws a TypeError.
  */
 #define NAPI_VERSION 8

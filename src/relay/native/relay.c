@@ -1,4 +1,9 @@
-/* relay.c - see relay.h. Threads, epoll, splice, copy; no Node in it. */
+/*
+ * relay.c - see relay.h. Threads, epoll, splice, copy; no Node in it.
+ *
+ * One file, though long: what moves bytes, what ends tunnels and what waits call each other for every event, and are static so that the
+ * compiler sees all of it; the design names one file without Node.
+ */
 #include "relay.h"
 
 #include <errno.h>
