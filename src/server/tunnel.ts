@@ -51,18 +51,25 @@ export interface TunnelControl {
 /** One request from its head to its accounting: the six stages, in order. It never throws, whatever becomes of the request. */
 export function serveTunnel(event: ConnectEvent, stages: TunnelStages, control: TunnelControl): void {
   const record = newRecord(event.client);
-  // Not one async function: while a tunnel is idle, for hours, its frame would keep what all the stages needed.
-  void openTunnel(event, record, stages, control).then(
-    (relay) => {
-      if (relay === undefined) account(record, stages, control);
-      else void relay.end.then(({ cause }) => account(record, stages, control, cause));
-    },
-    (error: unknown) => {
-      record.refusal ??= asRefusal(error, stages.logger);
-      event.client.destroy();
-      account(record, stages, control);
-    },
-  );
+  const opening = openTunnel(event, record, stages, control).catch((error: unknown) => {
+    record.refusal ??= asRefusal(error, stages.logger);
+    event.client.destroy();
+    return undefined;
+  });
+  accountAtEnd(opening, record, stages, control);
+}
+
+/** A function of its own, and no async one: while a tunnel is idle, for hours, it must not keep what all the stages needed. */
+function accountAtEnd(
+  opening: Promise<Relay | undefined>,
+  record: TunnelRecord,
+  stages: TunnelStages,
+  control: TunnelControl,
+): void {
+  void opening.then((relay) => {
+    if (relay === undefined) account(record, stages, control);
+    else void relay.end.then(({ cause }) => account(record, stages, control, cause));
+  });
 }
 
 /**
