@@ -5,7 +5,8 @@ import { networkInterfaces } from 'node:os';
 import { extendOpening, MAX_HEADER_BYTES, notConnect, parserFailure } from '../handshake/connect.js';
 import { TunnelError } from '../reasons.js';
 import { formatAuthority } from '../target.js';
-import { type ConnectEvent, refuse, serveTunnel, type TunnelStages } from './tunnel.js';
+import { refuse, type Stages } from './request.js';
+import { type ConnectEvent, serveTunnel } from './tunnel.js';
 import { Tunnels } from './tunnels.js';
 
 /** Where to listen, and how long to wait for a request. */
@@ -36,12 +37,12 @@ export class Listener {
   readonly #connections = new Set<Socket>();
   readonly #tunnels = new Tunnels((client) => this.#connections.delete(client));
   readonly #options: ListenerOptions;
-  readonly #stages: TunnelStages;
+  readonly #stages: Stages;
   readonly #handshakes = new Map<Socket, Handshake>();
   #closed = false;
 
   /** @param stages what tunnels are made with */
-  constructor(options: ListenerOptions, stages: TunnelStages) {
+  constructor(options: ListenerOptions, stages: Stages) {
     this.#options = options;
     this.#stages = stages;
   }

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { TunnelError } from '../reasons.js';
 import { Stop } from '../stop.js';
-import type { TunnelControl } from './tunnel.js';
+import type { RequestControl } from './request.js';
 
 /** The requests that are served, from their head to their end. */
 export class Tunnels {
@@ -22,7 +22,7 @@ export class Tunnels {
   }
 
   /** One more; it leaves when it says that it has ended. */
-  begin(): TunnelControl {
+  begin(): RequestControl {
     const tunnel = new ServedTunnel(this);
     this.#open.add(tunnel);
     return tunnel;
@@ -53,7 +53,7 @@ export class Tunnels {
 }
 
 /** One of them. It keeps no socket: an engine may have taken it. */
-class ServedTunnel implements TunnelControl {
+class ServedTunnel implements RequestControl {
   readonly stop = new Stop();
   isRelayed = false;
   readonly #tunnels: Tunnels;
