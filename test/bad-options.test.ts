@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
 import { loadConfig } from '../src/config/load.js';
+import { SERVE } from '../src/config/tables.js';
 import { type Finished, runCli } from './fixtures/run-cli.js';
 import { listenOn } from './fixtures/sockets.js';
 
@@ -19,7 +20,7 @@ function isWrongUse(t: Test, { code, stdout, stderr }: Finished): void {
 /** The problems that the options have, in process. */
 function problemsOf(argv: readonly string[], env: Readonly<Record<string, string>> = {}): readonly string[] {
   try {
-    loadConfig(argv, env);
+    loadConfig(SERVE, argv, env);
     return [];
   } catch (error) {
     if (error instanceof Error && 'problems' in error) return error.problems as readonly string[];

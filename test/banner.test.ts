@@ -2,6 +2,7 @@ import t from 'tap';
 import { banner } from '../src/config/banner.js';
 import { loadConfig } from '../src/config/load.js';
 import { credentialsOf } from '../src/config/options.js';
+import { SERVE } from '../src/config/tables.js';
 import { streamEngine } from '../src/relay/stream.js';
 
 /** What a start with these options prints. */
@@ -9,7 +10,7 @@ function printed(
   addresses: readonly string[],
   options: { readonly flags?: readonly string[]; readonly adminAddress?: string } = {},
 ): string {
-  const { config } = loadConfig(options.flags ?? ['--user', 'ann:hunter2'], {});
+  const { config } = loadConfig(SERVE, options.flags ?? ['--user', 'ann:hunter2'], {});
   return banner({
     version: '1.2.3',
     config,

@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { serveHelp } from '../src/config/help.js';
-import { OPTION_ROWS } from '../src/config/sources.js';
+import { rowsOf } from '../src/config/table.js';
+import { SERVE } from '../src/config/tables.js';
 import { runCli } from './fixtures/run-cli.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -53,7 +54,7 @@ t.test('every command has its help, in whatever place it is asked for', async (t
 
 t.test('every option is in the help of serve, with its value and its default', async (t) => {
   const text = serveHelp().replace(/\n {20,}/g, ' ');
-  for (const [, { name, placeholder, help, ...row }] of OPTION_ROWS) {
+  for (const [, { name, placeholder, help, ...row }] of rowsOf(SERVE)) {
     const line = text.split('\n').find((each) => each.trimStart().startsWith(`--${name} `)) ?? '';
     t.match(line, help, name);
     if (placeholder !== undefined) t.match(line, `--${name} ${placeholder} `);

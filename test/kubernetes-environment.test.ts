@@ -1,7 +1,7 @@
 import t from 'tap';
 import { loadConfig } from '../src/config/load.js';
-import { variableOf } from '../src/config/options.js';
-import { OPTION_ROWS } from '../src/config/sources.js';
+import { variableOf } from '../src/config/table.js';
+import { SERVE, TABLES } from '../src/config/tables.js';
 import { startProxy, USER } from './fixtures/proxy.js';
 
 /** What kubelet adds to the environment of every pod beside a Service of this name, with these port names. */
@@ -39,8 +39,8 @@ const LINKS = {
 t.test(
   'the variables of a Service named spliceway are no options, and nothing is said of them',
   async (t) => {
-    const { config, warnings } = loadConfig([], LINKS);
-    t.same(config, loadConfig([], {}).config);
+    const { config, warnings } = loadConfig(SERVE, [], LINKS);
+    t.same(config, loadConfig(SERVE, [], {}).config);
     t.same(warnings, []);
 
     const proxy = await startProxy(t, [], { env: LINKS });
@@ -52,7 +52,7 @@ t.test(
 );
 
 t.test('no option has a variable that Kubernetes could set', async (t) => {
-  for (const [, { name }] of OPTION_ROWS)
+  for (const { name } of TABLES.flatMap(({ rows }) => Object.values(rows)))
     t.notMatch(variableOf(name), /_(?:PORT|SERVICE_HOST|SERVICE_PORT|PORT_.*|SERVICE_PORT_.*)$/);
 });
 

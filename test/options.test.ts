@@ -1,8 +1,9 @@
 import t from 'tap';
 import { loadConfig } from '../src/config/load.js';
-import { type Config, credentialsOf, type OptionKey, variableOf } from '../src/config/options.js';
+import { type Config, credentialsOf } from '../src/config/options.js';
 import { parseDuration } from '../src/config/parsers.js';
-import { OPTION_ROWS } from '../src/config/sources.js';
+import { type OptionRow, rowsOf, variableOf } from '../src/config/table.js';
+import { FORWARD, SERVE } from '../src/config/tables.js';
 
 /** Three different values for options by what stands for their value in the help; a new kind of value needs a row. */
 const SAMPLES: Readonly<Record<string, readonly [string, string, string]>> = {
@@ -20,63 +21,113 @@ const SAMPLES: Readonly<Record<string, readonly [string, string, string]>> = {
   switch: ['true', 'false', 'true'],
 };
 
-/** Keepalive takes whole seconds only. */
-const OWN_SAMPLES: Partial<Record<OptionKey, readonly [string, string, string]>> = {
+/** Keepalive takes whole seconds only, and there is no port 0 to connect to. */
+const OWN_SAMPLES: Readonly<Record<string, readonly [string, string, string]>> = {
+  target: ['a.example:1', '10.0.0.1:22', '[2001:db8::1]:333'],
   keepalive: ['1s', '0', '2m'],
 };
 
 /** What an option needs beside it in order not to be a contradiction. */
-const COMPANIONS: Partial<Record<OptionKey, readonly string[]>> = {
+const COMPANIONS: Readonly<Record<string, readonly string[]>> = {
   username: ['--password', 'x'],
   password: ['--username', 'x'],
   noAuth: ['--listen', '127.0.0.1:0'],
 };
 
-const CASES = OPTION_ROWS.map(([key, row]) => {
-  const texts = OWN_SAMPLES[key] ?? SAMPLES[row.placeholder ?? 'switch'];
-  if (texts === undefined) throw new Error(`no sample values for ${row.placeholder}`);
-  const [one, two, three] = texts;
-  const value = (...given: readonly string[]) => {
-    const values = given.map((text) => row.parse(text).value);
-    return row.repeatable === undefined ? values.at(-1) : values;
-  };
-  return { key, row, one, two, three, value, companions: COMPANIONS[key] ?? [] };
-});
-
-function load(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Config {
-  return loadConfig(argv, env).config;
+/** A command whose options are tried. */
+interface Command {
+  readonly name: string;
+  readonly rows: readonly (readonly [string, OptionRow<unknown>])[];
+  readonly load: (
+    argv: readonly string[],
+    env?: Readonly<Record<string, string>>,
+  ) => Readonly<Record<string, unknown>>;
 }
 
-t.test('every option is a flag, a variable and a key of the file', async (t) => {
-  for (const { key, row, one, two, value, companions } of CASES) {
-    const isSwitch = row.placeholder === undefined;
-    const flag = `--${row.name}`;
-    t.same(load([...companions, ...(isSwitch ? [flag] : [flag, one])])[key], value(one), flag);
-    t.same(load([...companions, `${flag}=${one}`])[key], value(one), `${flag}=`);
-    t.same(load(companions, { [variableOf(row.name)]: one })[key], value(one), variableOf(row.name));
-    const directory = t.testdir({
-      // YAML has a meaning of its own for *.
-      'plain.yaml': `${row.name}: ${one.startsWith('*') ? two : one}`,
-      'quoted.yaml': `${row.name}: "${one}"`,
-    });
-    const plain = load([...companions, '--config', `${directory}/plain.yaml`]);
-    t.same(plain[key], value(one.startsWith('*') ? two : one), `file ${row.name}`);
-    const quoted = load([...companions, '--config', `${directory}/quoted.yaml`]);
-    t.same(quoted[key], value(one), `file ${row.name}, quoted`);
-  }
-});
+const COMMANDS: readonly Command[] = [
+  {
+    name: 'serve',
+    rows: rowsOf(SERVE),
+    load: (argv, env = {}) => loadConfig(SERVE, argv, env).config,
+  },
+  {
+    name: 'forward',
+    rows: rowsOf(FORWARD),
+    load: (argv, env = {}) => loadConfig(FORWARD, argv, env).config,
+  },
+];
 
-t.test('flags win over variables, variables over the file, the file over the default', async (t) => {
-  for (const { key, row, one, two, three, value, companions } of CASES) {
-    const file = `${t.testdir({ 'options.yaml': `${row.name}: ${JSON.stringify(three)}` })}/options.yaml`;
-    const env = { [variableOf(row.name)]: two, SPLICEWAY_CONFIG: file };
-    t.same(load([...companions, `--${row.name}=${one}`], env)[key], value(one), `--${row.name}`);
-    t.same(load(companions, env)[key], value(two), variableOf(row.name));
-    t.same(load(companions, { SPLICEWAY_CONFIG: file })[key], value(three), `file ${row.name}`);
-    const fallback = row.default === undefined ? value() : value(row.default);
-    t.same(load([])[key], fallback, `default ${row.name}`);
-  }
-});
+/** Every option of a command with sample values, as they are written and parsed. */
+function casesOf({ rows }: Command) {
+  return rows.map(([key, row]) => {
+    const texts = OWN_SAMPLES[key] ?? SAMPLES[row.placeholder ?? 'switch'];
+    if (texts === undefined) throw new Error(`no sample values for ${row.placeholder}`);
+    const [one, two, three] = texts;
+    const value = (...given: readonly string[]) => {
+      const values = given.map((text) => row.parse(text).value);
+      return row.repeatable === undefined ? values.at(-1) : values;
+    };
+    const others = rows.filter(([other, { required }]) => other !== key && required !== undefined);
+    const required = others.flatMap(([other, { name }]) => [`--${name}`, OWN_SAMPLES[other]?.[0] ?? '']);
+    return {
+      key,
+      row,
+      one,
+      two,
+      three,
+      value,
+      required,
+      companions: [...required, ...(COMPANIONS[key] ?? [])],
+    };
+  });
+}
+
+function load(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Config {
+  return loadConfig(SERVE, argv, env).config;
+}
+
+for (const command of COMMANDS) {
+  t.test(`every option is a flag, a variable and a key of the file, in ${command.name}`, async (t) => {
+    for (const { key, row, one, two, value, companions } of casesOf(command)) {
+      const isSwitch = row.placeholder === undefined;
+      const flag = `--${row.name}`;
+      t.same(command.load([...companions, ...(isSwitch ? [flag] : [flag, one])])[key], value(one), flag);
+      t.same(command.load([...companions, `${flag}=${one}`])[key], value(one), `${flag}=`);
+      t.same(
+        command.load(companions, { [variableOf(row.name)]: one })[key],
+        value(one),
+        variableOf(row.name),
+      );
+      const directory = t.testdir({
+        // YAML has a meaning of its own for *.
+        'plain.yaml': `${row.name}: ${one.startsWith('*') ? two : one}`,
+        'quoted.yaml': `${row.name}: "${one}"`,
+      });
+      const plain = command.load([...companions, '--config', `${directory}/plain.yaml`]);
+      t.same(plain[key], value(one.startsWith('*') ? two : one), `file ${row.name}`);
+      const quoted = command.load([...companions, '--config', `${directory}/quoted.yaml`]);
+      t.same(quoted[key], value(one), `file ${row.name}, quoted`);
+    }
+  });
+}
+
+for (const command of COMMANDS) {
+  t.test(
+    `flags win over variables, variables over the file, the file over the default, in ${command.name}`,
+    async (t) => {
+      for (const { key, row, one, two, three, value, required, companions } of casesOf(command)) {
+        const file = `${t.testdir({ 'options.yaml': `${row.name}: ${JSON.stringify(three)}` })}/options.yaml`;
+        const env = { [variableOf(row.name)]: two, SPLICEWAY_CONFIG: file };
+        t.same(command.load([...companions, `--${row.name}=${one}`], env)[key], value(one), `--${row.name}`);
+        t.same(command.load(companions, env)[key], value(two), variableOf(row.name));
+        t.same(command.load(companions, { SPLICEWAY_CONFIG: file })[key], value(three), `file ${row.name}`);
+        if (row.required !== undefined) continue;
+        const fallback = row.default === undefined ? value() : value(row.default);
+        t.same(command.load(required)[key], fallback, `default ${row.name}`);
+      }
+    },
+  );
+}
 
 t.test('--config wins over SPLICEWAY_CONFIG, which counts as unset when empty', async (t) => {
   const directory = t.testdir({ 'a.yaml': 'max-tunnels: 1', 'b.yaml': 'max-tunnels: 2' });
@@ -86,35 +137,55 @@ t.test('--config wins over SPLICEWAY_CONFIG, which counts as unset when empty', 
   t.equal(load([], { SPLICEWAY_CONFIG: '' }).maxTunnels, 0);
 });
 
-t.test('an option that may be repeated is a list everywhere, replaced as a whole', async (t) => {
-  for (const { key, row, one, two, three, value } of CASES) {
-    if (row.repeatable === undefined) continue;
-    const flag = `--${row.name}`;
-    const between = row.repeatable === 'words' ? ' \t\n ' : '\n\n';
-    const env = { [variableOf(row.name)]: `${one}${between}${two}\n` };
-    const directory = t.testdir({
-      'block.yaml': `${row.name}:\n  - ${JSON.stringify(one)}\n  - ${JSON.stringify(two)}\n`,
-      'flow.yaml': `${row.name}: [${JSON.stringify(one)}, ${JSON.stringify(two)}]`,
-    });
-    t.same(load([flag, one, `${flag}=${two}`])[key], value(one, two), flag);
-    t.same(load([], env)[key], value(one, two), variableOf(row.name));
-    t.same(load(['--config', `${directory}/block.yaml`])[key], value(one, two), 'block');
-    t.same(load(['--config', `${directory}/flow.yaml`])[key], value(one, two), 'flow');
-    t.same(load([flag, three], env)[key], value(three), 'a flag replaces the variable');
-  }
-});
+for (const command of COMMANDS) {
+  t.test(
+    `an option that may be repeated is a list everywhere, replaced as a whole, in ${command.name}`,
+    async (t) => {
+      for (const { key, row, one, two, three, value, required } of casesOf(command)) {
+        if (row.repeatable === undefined) continue;
+        const flag = `--${row.name}`;
+        const between = row.repeatable === 'words' ? ' \t\n ' : '\n\n';
+        const env = { [variableOf(row.name)]: `${one}${between}${two}\n` };
+        const directory = t.testdir({
+          'block.yaml': `${row.name}:\n  - ${JSON.stringify(one)}\n  - ${JSON.stringify(two)}\n`,
+          'flow.yaml': `${row.name}: [${JSON.stringify(one)}, ${JSON.stringify(two)}]`,
+        });
+        t.same(command.load([...required, flag, one, `${flag}=${two}`])[key], value(one, two), flag);
+        t.same(command.load(required, env)[key], value(one, two), variableOf(row.name));
+        t.same(
+          command.load([...required, '--config', `${directory}/block.yaml`])[key],
+          value(one, two),
+          'block',
+        );
+        t.same(
+          command.load([...required, '--config', `${directory}/flow.yaml`])[key],
+          value(one, two),
+          'flow',
+        );
+        t.same(
+          command.load([...required, flag, three], env)[key],
+          value(three),
+          'a flag replaces the variable',
+        );
+      }
+    },
+  );
+}
 
-t.test('an empty list and an empty variable leave the default', async (t) => {
-  for (const { key, row, value } of CASES) {
-    const fallback = row.default === undefined ? value() : value(row.default);
-    t.same(load([], { [variableOf(row.name)]: '' })[key], fallback, variableOf(row.name));
-    if (row.repeatable === undefined) continue;
-    t.same(load([], { [variableOf(row.name)]: ' \n' })[key], fallback, 'blank');
-    if (key === 'allow') continue; // An empty one would mean the opposite of what it says: see bad-options.
-    const file = `${t.testdir({ 'options.yaml': `${row.name}: []` })}/options.yaml`;
-    t.same(load(['--config', file])[key], fallback, `file ${row.name}`);
-  }
-});
+for (const command of COMMANDS) {
+  t.test(`an empty list and an empty variable leave the default, in ${command.name}`, async (t) => {
+    for (const { key, row, value, required } of casesOf(command)) {
+      if (row.required !== undefined) continue;
+      const fallback = row.default === undefined ? value() : value(row.default);
+      t.same(command.load(required, { [variableOf(row.name)]: '' })[key], fallback, variableOf(row.name));
+      if (row.repeatable === undefined) continue;
+      t.same(command.load(required, { [variableOf(row.name)]: ' \n' })[key], fallback, 'blank');
+      if (key === 'allow') continue; // An empty one would mean the opposite of what it says: see bad-options.
+      const file = `${t.testdir({ 'options.yaml': `${row.name}: []` })}/options.yaml`;
+      t.same(command.load([...required, '--config', file])[key], fallback, `file ${row.name}`);
+    }
+  });
+}
 
 t.test('an empty file is fine, and so is one of comments', async (t) => {
   const directory = t.testdir({ empty: '', comments: '# listen: 1\n---\n', bom: '\uFEFFmax-tunnels: 3\r\n' });
@@ -174,7 +245,7 @@ t.test('users come from --user and from --username with --password', async (t) =
 });
 
 t.test('credentials on the command line are warned about, those of the environment are not', async (t) => {
-  t.match(loadConfig(['--user', 'a:b'], {}).warnings, [/visible to everybody.*\(ps\)/]);
-  t.match(loadConfig(['--username', 'a', '--password', 'b'], {}).warnings, [/visible/]);
-  t.same(loadConfig([], { SPLICEWAY_USERNAME: 'a', SPLICEWAY_PASSWORD: 'b' }).warnings, []);
+  t.match(loadConfig(SERVE, ['--user', 'a:b'], {}).warnings, [/visible to everybody.*\(ps\)/]);
+  t.match(loadConfig(SERVE, ['--username', 'a', '--password', 'b'], {}).warnings, [/visible/]);
+  t.same(loadConfig(SERVE, [], { SPLICEWAY_USERNAME: 'a', SPLICEWAY_PASSWORD: 'b' }).warnings, []);
 });

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { loadConfig } from '../src/config/load.js';
+import { SERVE } from '../src/config/tables.js';
 import { RELAY_CAUSES } from '../src/relay/relay.js';
 import { metricsTable, optionsTable, type ReadmeTable, reasonsTable } from './fixtures/readme-tables.js';
 import { runCli } from './fixtures/run-cli.js';
@@ -65,7 +66,7 @@ t.test('what the README shows as a file of options is one', async (t) => {
   t.ok(files.length > 0);
   for (const [at, text] of files.entries()) {
     const directory = t.testdir({ [`example-${at}.yaml`]: text });
-    t.same(loadConfig(['--config', `${directory}/example-${at}.yaml`], {}).warnings, []);
+    t.same(loadConfig(SERVE, ['--config', `${directory}/example-${at}.yaml`], {}).warnings, []);
   }
   t.match(README, '--config FILE');
   t.match(README, 'SPLICEWAY_CONFIG');

@@ -11,6 +11,7 @@ import { banner } from '../config/banner.js';
 import { loadConfig } from '../config/load.js';
 import { credentialsOf } from '../config/options.js';
 import type { ListenAddress } from '../config/parsers.js';
+import { SERVE } from '../config/tables.js';
 import { createAdmin } from '../observe/admin.js';
 import { createLog } from '../observe/log.js';
 import { createMetrics, type Metrics } from '../observe/metrics.js';
@@ -36,7 +37,7 @@ export interface ServeProcess {
  * @throws ConfigError where the options hold mistakes
  */
 export async function serve(argv: readonly string[], { env, version }: ServeProcess): Promise<number> {
-  const { config, warnings } = loadConfig(argv, env);
+  const { config, warnings } = loadConfig(SERVE, argv, env);
   const threads = config.relayThreads || usableCores();
   const picked = pickRelay(config.relay, { threads, userTimeoutMs: config.userTimeout });
   const metrics = createMetrics({

@@ -1,5 +1,6 @@
-import { GROUPS, type OptionRow, variableOf } from './options.js';
-import { CONFIG_FLAG, OPTION_ROWS } from './sources.js';
+import { CONFIG_FLAG } from './sources.js';
+import { GROUPS, type OptionRow, type OptionRows, type OptionTable, rowsOf, variableOf } from './table.js';
+import { FORWARD, SERVE } from './tables.js';
 
 /** Width that the help is wrapped to, in characters. */
 const WIDTH = 100;
@@ -7,25 +8,12 @@ const INDENT = 34;
 
 /** `spliceway serve --help`, from the table of options. */
 export function serveHelp(): string {
-  const rows = OPTION_ROWS.map(([, row]) => row);
-  const groups = GROUPS.map(
-    (group) =>
-      `${group}:\n${rows
-        .filter((row) => row.group === group)
-        .map(helpOf)
-        .join('')}`,
-  );
-  return `Usage: spliceway serve [OPTIONS]
-
-Without options: listens on 0.0.0.0:3128, invents credentials, allows every host at ports 443 and
+  return help(SERVE, {
+    begin: `Without options: listens on 0.0.0.0:3128, invents credentials, allows every host at ports 443 and
 6443 but no special-purpose address, and prints what to paste.
-
-${helpLine(`${CONFIG_FLAG} FILE`, 'Read options from a YAML file, keyed like the flags without --.')}
-${groups.join('\n')}
-Every option is also a variable, ${variableOf('idle-timeout')} for --idle-timeout, and a key of the
-file. Flags win over variables, variables over the file. Several values of a variable stand on lines
-of their own (user) or between blanks. TIME is like 500ms, 30s, 5m, 1h30m, 2d.
-
+`,
+    lists: 'Several values of a variable stand on lines\nof their own (user) or between blanks. ',
+    end: `
 RULE is HOST_PATTERN[:PORTS]:
   dvm-*.apps.target.example:443   names; * stands for letters of one label
   *.corp.example:443,6443         every name below corp.example
@@ -33,7 +21,39 @@ RULE is HOST_PATTERN[:PORTS]:
   [2001:db8::]/32:443             IPv6 in brackets
   127.0.0.0/8:*                   only a rule that names addresses opens a special-purpose range
 Without :PORTS a rule means 443,6443.
+`,
+  });
+}
 
+/** `spliceway forward --help`, from the table of options. */
+export function forwardHelp(): string {
+  return help(FORWARD, {
+    begin: '',
+    lists: '',
+    end: '',
+  });
+}
+
+function help<R extends OptionRows>(
+  table: OptionTable<R>,
+  text: { readonly begin: string; readonly lists: string; readonly end: string },
+): string {
+  const rows = rowsOf(table).map(([, row]) => row);
+  const groups = GROUPS.filter((group) => rows.some((row) => row.group === group)).map(
+    (group) =>
+      `${group}:\n${rows
+        .filter((row) => row.group === group)
+        .map(helpOf)
+        .join('')}`,
+  );
+  return `Usage: ${table.command} [OPTIONS]
+
+${text.begin}
+${helpLine(`${CONFIG_FLAG} FILE`, 'Read options from a YAML file, keyed like the flags without --.')}
+${groups.join('\n')}
+Every option is also a variable, ${variableOf('idle-timeout')} for --idle-timeout, and a key of the
+file. Flags win over variables, variables over the file. ${text.lists}TIME is like 500ms, 30s, 5m, 1h30m, 2d.
+${text.end}
 Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts at once.
 Exit code: 0 drained, 1 cut or failed, 64 wrong use.
 `;
@@ -41,6 +61,7 @@ Exit code: 0 drained, 1 cut or failed, 64 wrong use.
 
 function helpOf(row: OptionRow<unknown>): string {
   const notes = [
+    ...(row.required === undefined ? [] : ['required']),
     ...(row.repeatable === undefined ? [] : ['repeatable']),
     ...(row.default === undefined || row.placeholder === undefined ? [] : [`default ${row.default}`]),
   ];

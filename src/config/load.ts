@@ -1,6 +1,5 @@
-import { isIPv4 } from 'node:net';
-import type { Config, OptionKey } from './options.js';
-import { OPTION_ROWS, readConfigFile, readFlags, readVariables } from './sources.js';
+import { readConfigFile, readFlags, readVariables, type Source } from './sources.js';
+import { type ConfigOf, type OptionRows, type OptionTable, rowsOf } from './table.js';
 
 /** The options hold mistakes: all of them. The command line exits 64 (`EX_USAGE` of sysexits(3)). */
 export class ConfigError extends Error {
@@ -15,8 +14,8 @@ export class ConfigError extends Error {
 }
 
 /** A configuration, and what is odd about it without being wrong. */
-export interface Loaded {
-  readonly config: Config;
+export interface Loaded<R extends OptionRows> {
+  readonly config: ConfigOf<R>;
   /** Sentences for the log; none holds a secret. */
   readonly warnings: readonly string[];
 }
@@ -25,24 +24,30 @@ export interface Loaded {
  * Reads flags over environment over file (`--config FILE` or `SPLICEWAY_CONFIG`) over defaults. What a stronger source gives replaces
  * what a weaker one gives, lists included.
  *
+ * @param table the options of the command
  * @param argv without the command
  * @throws ConfigError with every problem of every source
  */
-export function loadConfig(
+export function loadConfig<R extends OptionRows>(
+  table: OptionTable<R>,
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
-): Loaded {
+): Loaded<R> {
   const problems: string[] = [];
   const warnings: string[] = [];
-  const flags = readFlags(argv, problems);
-  const variables = readVariables(env, warnings);
+  const flags = readFlags(table, argv, problems);
+  const variables = readVariables(table, env, warnings);
   const path = flags.configFile ?? variables.configFile;
-  const file = path === undefined ? {} : readConfigFile(path, problems);
-  const values: Partial<Record<OptionKey, unknown>> = {};
-  const broken = new Set<OptionKey>();
-  for (const [key, row] of OPTION_ROWS) {
+  const file: Source<R> = path === undefined ? {} : readConfigFile(table, path, problems);
+  const values: Partial<Record<keyof R, unknown>> = {};
+  const broken = new Set<keyof R>();
+  for (const [key, row] of rowsOf(table)) {
     const byDefault = row.default === undefined ? [] : [{ text: row.default, where: 'default' }];
     const given = flags.source[key] ?? variables.source[key] ?? file[key] ?? byDefault;
+    if (given.length === 0 && row.required !== undefined) {
+      broken.add(key);
+      problems.push(`--${row.name} is missing: ${row.required}`);
+    }
     const parsed = given.flatMap(({ text, where }) => {
       const { value, problem } = row.parse(text);
       if (problem === undefined) return [value];
@@ -52,8 +57,8 @@ export function loadConfig(
     });
     values[key] = row.repeatable === undefined ? parsed.at(-1) : parsed;
   }
-  const config = values as Config; // The loop gave every key what its row parses to, or it is broken.
-  for (const { between, find } of CONTRADICTIONS)
+  const config = values as ConfigOf<R>; // The loop gave every key what its row parses to, or it is broken.
+  for (const { between, find } of table.contradictions)
     if (!between.some((key) => broken.has(key))) problems.push(...find(config));
   if (problems.length > 0) throw new ConfigError(problems);
   if (flags.source.user !== undefined || flags.source.password !== undefined) {
@@ -62,56 +67,4 @@ export function loadConfig(
     );
   }
   return { config, warnings };
-}
-
-/** What only several options together tell. A row is looked at where none of its options has a problem of its own. */
-const CONTRADICTIONS: readonly {
-  readonly between: readonly OptionKey[];
-  readonly find: (config: Config) => readonly string[];
-}[] = [
-  {
-    between: ['username', 'password'],
-    find: ({ username, password }) =>
-      (username === undefined) === (password === undefined)
-        ? []
-        : ['--username and --password go together (SPLICEWAY_USERNAME and SPLICEWAY_PASSWORD)'],
-  },
-  {
-    between: ['noAuth', 'user', 'username'],
-    find: ({ noAuth, user, username }) =>
-      noAuth && (user.length > 0 || username !== undefined)
-        ? ['--no-auth contradicts --user, --username and --password: give one or the other']
-        : [],
-  },
-  {
-    between: ['noAuth', 'listen'],
-    find({ noAuth, listen }) {
-      const open = listen.filter(({ host }) => !isLoopback(host)).map(({ host }) => host);
-      return noAuth && open.length > 0
-        ? [
-            `--no-auth needs every --listen on loopback (127.0.0.1, [::1]), but ${open.join(', ')} can be reached from outside: anybody could tunnel`,
-          ]
-        : [];
-    },
-  },
-  {
-    between: ['listen', 'admin'],
-    find({ listen, admin }) {
-      const all = [...listen, ...(admin === 'off' ? [] : [admin])].filter(({ port }) => port !== 0);
-      const names = all.map(({ host, port }) => `${host} port ${port}`);
-      const twice = new Set(names.filter((name, at) => names.indexOf(name) !== at));
-      return [...twice].map((name) => `${name} is to be listened on twice`);
-    },
-  },
-  {
-    between: ['dialRetry', 'dialTimeout'],
-    find: ({ dialRetry, dialTimeout }) =>
-      dialRetry < dialTimeout
-        ? []
-        : ['--dial-retry must be shorter than --dial-timeout, which covers it: raise --dial-timeout'],
-  },
-];
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }

@@ -15,34 +15,7 @@ import {
   parseSwitch,
   parseUserName,
 } from './parsers.js';
-
-/** How an option is declared: once, for flag, environment variable, file key, help and README. */
-export interface OptionRow<T> {
-  /** The flag without `--`; also the key in the file, and the variable in upper case with `SPLICEWAY_` before it. */
-  readonly name: string;
-  /** What stands for the value in the help; undefined for a switch. */
-  readonly placeholder?: string;
-  /** The default as a user would write it; undefined where {@link help} says what absence means. */
-  readonly default?: string;
-  /** May be given more than once; each value is parsed by itself. How a variable holds several. */
-  readonly repeatable?: 'words' | 'lines';
-  /** Its value never appears in a message. */
-  readonly secret?: true;
-  readonly group: (typeof GROUPS)[number];
-  readonly help: string;
-  readonly parse: (text: string) => Parsed<T>;
-}
-
-/** The parts of the help, in order. */
-export const GROUPS = [
-  'Listening',
-  'Access',
-  'Dialling',
-  'Tunnels',
-  'Limits',
-  'Shutting down',
-  'Log',
-] as const;
+import { type ConfigOf, option } from './table.js';
 
 /** Every option of `spliceway serve`: a table, a row for each, and as long as there are options. */
 export const OPTIONS = {
@@ -271,18 +244,8 @@ export const OPTIONS = {
   }),
 } as const;
 
-/** The key of an option in {@link Config}. */
-export type OptionKey = keyof typeof OPTIONS;
-
-type ValueOf<R> = R extends { readonly parse: (text: string) => Parsed<infer T> } ? T : never;
-type ConfigValue<R> = R extends { readonly repeatable: string }
-  ? readonly ValueOf<R>[]
-  : R extends { readonly default: string }
-    ? ValueOf<R>
-    : ValueOf<R> | undefined;
-
-/** Every option's value, durations in milliseconds. */
-export type Config = { readonly [K in OptionKey]: ConfigValue<(typeof OPTIONS)[K]> };
+/** The configuration of `spliceway serve`, durations in milliseconds. */
+export type Config = ConfigOf<typeof OPTIONS>;
 
 /** The users of a configuration. */
 export function credentialsOf(config: Config): readonly Credential[] {
@@ -290,17 +253,7 @@ export function credentialsOf(config: Config): readonly Credential[] {
   return username === undefined || password === undefined ? user : [...user, { name: username, password }];
 }
 
-/** The environment variable of an option. */
-export function variableOf(name: string): string {
-  return `SPLICEWAY_${name.replaceAll('-', '_').toUpperCase()}`;
-}
-
 function ruleOption(text: string): Parsed<Rule> {
   const rule = parseRule(text);
   return 'problem' in rule ? { problem: `is not a rule: ${rule.problem}` } : { value: rule };
-}
-
-/** Keeps the literal types of a row, so that {@link Config} follows from the table. */
-function option<const R extends OptionRow<unknown>>(row: R): R {
-  return row;
 }

@@ -1,4 +1,4 @@
-import { parseHost, parseIpv6 } from '../target.js';
+import { parseHost, parseIpv6, parseTarget, type Target } from '../target.js';
 
 /** A value, or what is wrong with the text and how to write it. */
 export type Parsed<T> =
@@ -76,6 +76,16 @@ export function parseListen(text: string): Parsed<ListenAddress> {
 /** `HOST:PORT` or `off`. */
 export function parseAdmin(text: string): Parsed<ListenAddress | 'off'> {
   return text === 'off' ? { value: 'off' } : parseListen(text);
+}
+
+/** `HOST:PORT` to connect to. */
+export function parseTargetOption(text: string): Parsed<Target> {
+  const target = parseTarget(text);
+  return 'problem' in target
+    ? {
+        problem: 'is not HOST:PORT: write a name or an address, IPv6 in brackets, and a port from 1 to 65535',
+      }
+    : { value: target };
 }
 
 /** `NAME:PASSWORD`, split at the first colon (RFC 7617 §2). */

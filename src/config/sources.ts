@@ -1,13 +1,11 @@
 import { readFileSync } from 'node:fs';
 import leven from 'leven';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
-import { OPTIONS, type OptionKey, type OptionRow, variableOf } from './options.js';
+import { type OptionRow, type OptionRows, type OptionTable, rowsOf, variableOf } from './table.js';
+import { TABLES } from './tables.js';
 
 /** Where a configuration file is named on the command line; `SPLICEWAY_CONFIG` does the same. */
 export const CONFIG_FLAG = '--config';
-
-/** {@link OPTIONS} as a list. */
-export const OPTION_ROWS = Object.entries(OPTIONS) as readonly (readonly [OptionKey, OptionRow<unknown>])[];
 
 /** A text and where it was written, for messages. */
 export interface Given {
@@ -16,18 +14,19 @@ export interface Given {
 }
 
 /** Values by option, as they were written. */
-export type Source = Partial<Record<OptionKey, readonly Given[]>>;
+export type Source<R extends OptionRows> = Partial<Record<keyof R, readonly Given[]>>;
 
 /**
  * Reads the command line. A word that is no option is counted and never shown: it may be a password that went astray.
  *
  * @param problems what is wrong is added here
  */
-export function readFlags(
+export function readFlags<R extends OptionRows>(
+  table: OptionTable<R>,
   argv: readonly string[],
   problems: string[],
-): { readonly source: Source; readonly configFile: string | undefined } {
-  const source: Partial<Record<OptionKey, Given[]>> = {};
+): { readonly source: Source<R>; readonly configFile: string | undefined } {
+  const source: Partial<Record<keyof R, Given[]>> = {};
   const configFiles: string[] = [];
   for (let at = 0; at < argv.length; at += 1) {
     const { flag, attached } = splitWord(argv[at] ?? '');
@@ -35,21 +34,23 @@ export function readFlags(
       problems.push(`argument ${at + 1} is not an option; options begin with --`);
       continue;
     }
-    const [key, row] = OPTION_ROWS.find(([, { name }]) => flag === `--${name}`) ?? [];
+    const name = flag.slice('--'.length);
+    const [key, row] = rowsOf(table).find(([, candidate]) => candidate.name === name) ?? [];
     const known = row !== undefined || flag === CONFIG_FLAG;
-    const isSwitch = row !== undefined && row.placeholder === undefined;
+    const shape = row ?? elsewhere(name)?.row;
+    const isSwitch = shape !== undefined && shape.placeholder === undefined;
     const next = argv[at + 1];
     const takesNext = !isSwitch && attached === undefined && next !== undefined && !next.startsWith('--');
     // What follows an unknown flag is most likely its value, and no second problem.
     if (takesNext) at += 1;
     const text = attached ?? (takesNext ? next : isSwitch ? 'true' : undefined);
-    if (!known) problems.push(`${flag} is not an option${didYouMean(flag, (name) => `--${name}`)}`);
+    if (!known) problems.push(notAnOption(table, name, { shown: flag, write: (each) => `--${each}` }));
     else if (text === undefined)
       problems.push(`${flag} needs a value: ${flag} ${row?.placeholder ?? 'FILE'}`);
     else if (key === undefined) configFiles.push(text);
     else source[key] = [...(source[key] ?? []), { text, where: flag }];
   }
-  for (const [key, row] of OPTION_ROWS) {
+  for (const [key, row] of rowsOf(table)) {
     if (row.repeatable === undefined && (source[key]?.length ?? 0) > 1)
       problems.push(`--${row.name} is given more than once`);
   }
@@ -62,12 +63,13 @@ export function readFlags(
  *
  * @param warnings unknown variables are added here, by name
  */
-export function readVariables(
+export function readVariables<R extends OptionRows>(
+  table: OptionTable<R>,
   env: Readonly<Record<string, string | undefined>>,
   warnings: string[],
-): { readonly source: Source; readonly configFile: string | undefined } {
-  const source: Partial<Record<OptionKey, readonly Given[]>> = {};
-  for (const [key, row] of OPTION_ROWS) {
+): { readonly source: Source<R>; readonly configFile: string | undefined } {
+  const source: Partial<Record<keyof R, readonly Given[]>> = {};
+  for (const [key, row] of rowsOf(table)) {
     const where = variableOf(row.name);
     const text = env[where] ?? '';
     const parts =
@@ -75,11 +77,15 @@ export function readVariables(
     const given = parts.filter((part) => part.trim() !== '').map((part) => ({ text: part, where }));
     if (given.length > 0) source[key] = given;
   }
-  const known = new Set(['SPLICEWAY_CONFIG', ...OPTION_ROWS.map(([, row]) => variableOf(row.name))]);
+  // Both commands may be run with the same variables.
+  const known = new Set([
+    'SPLICEWAY_CONFIG',
+    ...TABLES.flatMap(({ rows }) => Object.values(rows).map((row) => variableOf(row.name))),
+  ]);
   for (const name of Object.keys(env)) {
     if (name.startsWith('SPLICEWAY_') && !known.has(name) && !SERVICE_LINK.test(name)) {
       warnings.push(
-        `the variable ${name} is not one of spliceway's and is ignored${didYouMean(name, variableOf)}`,
+        `the variable ${name} is not one of spliceway's and is ignored${didYouMean(table, name, variableOf)}`,
       );
     }
   }
@@ -94,7 +100,11 @@ const SERVICE_LINK = /^SPLICEWAY(?:_[A-Z0-9]+)*_(?:SERVICE_HOST|SERVICE_PORT(?:_
  *
  * @param problems what is wrong is added here, with the line, and without the text: it may be a password
  */
-export function readConfigFile(path: string, problems: string[]): Source {
+export function readConfigFile<R extends OptionRows>(
+  table: OptionTable<R>,
+  path: string,
+  problems: string[],
+): Source<R> {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -114,22 +124,22 @@ export function readConfigFile(path: string, problems: string[]): Source {
     problems.push(`${path} is not made of "option: value" lines`);
     return {};
   }
-  const source: Partial<Record<OptionKey, readonly Given[]>> = {};
+  const source: Partial<Record<keyof R, readonly Given[]>> = {};
   for (const { key, value } of document.contents.items) {
     const name = isScalar(key) ? String(key.value) : '';
     const line = lineOf(isScalar(key) ? key.range?.[0] : undefined);
     const where = `${line} ${name}`;
-    const [optionKey, row] = OPTION_ROWS.find(([, candidate]) => candidate.name === name) ?? [];
+    const [optionKey, row] = rowsOf(table).find(([, candidate]) => candidate.name === name) ?? [];
     const nodes = isSeq(value) ? value.items : [value];
     const texts = nodes.map(textOf);
     if (optionKey === undefined || row === undefined) {
       // A key that does not look like one may be a password in the wrong place.
       const shown = /^[a-z-]{1,40}$/.test(name) ? JSON.stringify(name) : 'the key';
-      problems.push(`${line} ${shown} is not an option${didYouMean(name, (known) => known)}`);
+      problems.push(`${line} ${notAnOption(table, name, { shown, write: (each) => each })}`);
     } else if (texts.includes(undefined) || (isSeq(value) && row.repeatable === undefined)) {
       const expected = row.repeatable === undefined ? 'a single value' : 'a value or a list of values';
       problems.push(`${where} must be ${expected}; ${QUOTING}`);
-    } else if (texts.length === 0 && optionKey === 'allow') {
+    } else if (texts.length === 0 && name === 'allow') {
       problems.push(
         `${where} is empty, which allows nothing: leave it out to allow every host, or list rules`,
       );
@@ -160,9 +170,34 @@ function splitWord(word: string): { readonly flag: string | undefined; readonly 
   return { flag: match?.[1], ...(match?.[2] === undefined ? {} : { attached: match[2] }) };
 }
 
+/** What to say of a name that is no option of this command. */
+function notAnOption(
+  table: Pick<OptionTable, 'command' | 'rows'>,
+  name: string,
+  { shown, write }: { readonly shown: string; readonly write: (name: string) => string },
+): string {
+  const owner = elsewhere(name);
+  return owner === undefined
+    ? `${shown} is not an option${didYouMean(table, write(name), write)}`
+    : `${shown} is an option of ${owner.command}, not of ${table.command}`;
+}
+
+/** The option of any command that has this name. */
+function elsewhere(name: string): { readonly command: string; readonly row: OptionRow<unknown> } | undefined {
+  for (const { command, rows } of TABLES) {
+    const row = Object.values<OptionRow<unknown>>(rows).find((candidate) => candidate.name === name);
+    if (row !== undefined) return { command, row };
+  }
+  return undefined;
+}
+
 /** The name that is spelled most like this one, as `write` writes it, if there is one that is meant in all likelihood. */
-function didYouMean(given: string, write: (name: string) => string): string {
-  const [nearest] = ['config', ...OPTION_ROWS.map(([, row]) => row.name)]
+function didYouMean(
+  table: Pick<OptionTable, 'rows'>,
+  given: string,
+  write: (name: string) => string,
+): string {
+  const [nearest] = ['config', ...Object.values(table.rows).map(({ name }) => name)]
     .map((name) => ({ name, distance: leven(write(name), given) }))
     .filter(({ name, distance }) => distance <= Math.min(3, Math.ceil(name.length / 3)))
     .sort((a, b) => a.distance - b.distance);

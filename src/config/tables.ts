@@ -1,0 +1,21 @@
+import { FORWARD_CONTRADICTIONS, SERVE_CONTRADICTIONS } from './contradictions.js';
+import { FORWARD_OPTIONS } from './forward-options.js';
+import { OPTIONS } from './options.js';
+import type { OptionTable } from './table.js';
+
+/** The options of `spliceway serve`. */
+export const SERVE: OptionTable<typeof OPTIONS> = {
+  command: 'spliceway serve',
+  rows: OPTIONS,
+  contradictions: SERVE_CONTRADICTIONS,
+};
+
+/** The options of `spliceway forward`. */
+export const FORWARD: OptionTable<typeof FORWARD_OPTIONS> = {
+  command: 'spliceway forward',
+  rows: FORWARD_OPTIONS,
+  contradictions: FORWARD_CONTRADICTIONS,
+};
+
+/** All of them: an option of another command is told as what it is, and a variable of another is none of this one's business. */
+export const TABLES = [SERVE, FORWARD] as const;
