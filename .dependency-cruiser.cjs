@@ -14,6 +14,7 @@ const stages = ['^src/handshake/', '^src/access/', '^src/upstream/', '^src/relay
 const level3 = ['^src/config/', '^src/server/', '^src/observe/admin\\.ts$'];
 const commands = '^src/commands/[^/]+\\.ts$';
 const rehearsal = '^src/commands/rehearsal/';
+const service = '^src/commands/service/';
 
 const belowStages = level0;
 const belowLevel3 = [...stages, ...level1, ...level0];
@@ -22,8 +23,14 @@ const belowCommands = [...level3, ...belowLevel3];
 /** Every module of src/ is matched by exactly one row; a folder's own files may import one another. */
 const TABLE = [
   { name: 'cli', modules: '^src/cli\\.ts$', may: [commands, ...belowCommands] },
-  // A command is one file and knows no other; the rehearsal is too long for one file, and belongs to its command.
-  { name: 'commands', modules: '^src/commands/(?!rehearse\\.ts$)[^/]+\\.ts$', may: belowCommands },
+  // A command is one file and knows no other; the rehearsal is too long for one file, and belongs to its command. Commands that
+  // serve until a signal ends them share how they do it.
+  {
+    name: 'commands',
+    modules: '^src/commands/(?!rehearse\\.ts$)[^/]+\\.ts$',
+    may: [service, ...belowCommands],
+  },
+  { name: 'service', modules: service, may: [service, ...belowCommands] },
   { name: 'rehearse', modules: '^src/commands/rehearse\\.ts$', may: [rehearsal, ...belowCommands] },
   { name: 'rehearsal', modules: rehearsal, may: [rehearsal, ...belowCommands] },
   // Only commands hand a Config on: each module below declares its own narrow options type.
