@@ -6,17 +6,13 @@ import { banner } from '../config/banner.js';
 import { loadConfig } from '../config/load.js';
 import { credentialsOf } from '../config/options.js';
 import { SERVE } from '../config/tables.js';
+import { HttpReception } from '../server/http.js';
 import { Listener } from '../server/listener.js';
-import { Service } from './service/service.js';
+import type { Stages } from '../server/request.js';
+import { Service, type ServiceProcess } from './service/service.js';
 
 /** What the command does, in one line. */
 export const SERVE_SUMMARY = 'run the proxy';
-
-/** What the command needs of its process. */
-export interface ServeProcess {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly version: string;
-}
 
 /**
  * Runs the proxy until a signal ends it: the only place that builds all of it.
@@ -24,25 +20,27 @@ export interface ServeProcess {
  * @returns exit code: 0 drained, 1 when tunnels were cut
  * @throws ConfigError where the options hold mistakes; Error where it could not start
  */
-export async function serve(argv: readonly string[], { env, version }: ServeProcess): Promise<number> {
+export async function serve(argv: readonly string[], { env, version }: ServiceProcess): Promise<number> {
   const { config, warnings } = loadConfig(SERVE, argv, env);
   const service = new Service(config, version);
   const { picked, room } = service;
   const configured = credentialsOf(config);
   const invented = configured.length === 0 && !config.noAuth ? inventCredential() : undefined;
   const credentials = invented === undefined ? configured : [invented];
+  const stages: Stages = {
+    ...service.stages,
+    authenticator: config.noAuth ? everybody : basicAuthenticator(credentials, createFailureThrottle()),
+    policy: createPolicy({
+      ...config,
+      isOwnListener: (address, port) => listener.isOwn(address, port) || service.isOwn(address, port),
+    }),
+    slots: createTunnelSlots({ ...config, maxTunnels: room.tunnels }),
+    lingerMs: config.lingerTimeout,
+  };
   const listener: Listener = new Listener(
-    { listen: config.listen, handshakeTimeoutMs: config.handshakeTimeout, maxConnections: room.connections },
-    {
-      ...service.stages,
-      authenticator: config.noAuth ? everybody : basicAuthenticator(credentials, createFailureThrottle()),
-      policy: createPolicy({
-        ...config,
-        isOwnListener: (address, port) => listener.isOwn(address, port) || service.isOwn(address, port),
-      }),
-      slots: createTunnelSlots({ ...config, maxTunnels: room.tunnels }),
-      lingerMs: config.lingerTimeout,
-    },
+    { listen: config.listen, maxConnections: room.connections },
+    stages,
+    (admit) => new HttpReception({ handshakeTimeoutMs: config.handshakeTimeout }, stages, admit),
   );
   return service.run(listener, {
     banner: (facts) => banner({ version, config, credentials, invented, picked, ...facts }),

@@ -35,6 +35,12 @@ export type ServiceConfig = Pick<
   | 'logFormat'
 >;
 
+/** What a command needs of its process. */
+export interface ServiceProcess {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+}
+
 /** Where a service listens, once it does. */
 export interface ServiceFacts {
   /** `ip:port` of every listener. */
