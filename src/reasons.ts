@@ -8,13 +8,13 @@ export const REASONS = {
   http_request_error: row(
     400,
     'client',
-    'the request is not a valid HTTP/1.1 CONNECT',
-    'send CONNECT host:port HTTP/1.1 with one Host header',
+    'the request is not valid HTTP/1.1',
+    'send CONNECT host:port HTTP/1.1, or METHOD http://host/path, with one Host header',
   ),
   target_invalid: row(
     400,
     'client',
-    'the target is not host:port',
+    'the target is neither host:port nor an http:// URL',
     'write CONNECT host:port, with a decimal port and brackets round IPv6',
   ),
   tls_on_plain_port: row(
@@ -45,8 +45,8 @@ export const REASONS = {
   method_not_allowed: row(
     405,
     'client',
-    'only CONNECT is served here',
-    'configure this as a proxy for HTTPS, not as a web server',
+    'only CONNECT and requests for http:// URLs are served here',
+    'configure this as a proxy, not as a web server',
   ),
   method_unknown: row(501, 'client', 'the method is unknown', 'send CONNECT in upper case'),
   request_timeout: row(
@@ -59,7 +59,7 @@ export const REASONS = {
     414,
     'client',
     'the request line is too long',
-    'a target is at most 253 characters and a port',
+    'a host is at most 253 characters, a URL 8192 bytes',
   ),
   header_too_large: row(
     431,
@@ -159,6 +159,24 @@ export const REASONS = {
     'upstream',
     'the destination did not answer in time',
     'check firewalls on the way, or raise --connect-timeout',
+  ),
+  proxy_loop_detected: row(
+    502,
+    'upstream',
+    'the request has come back to this proxy',
+    'check that proxies do not point at each other',
+  ),
+  http_protocol_error: row(
+    502,
+    'upstream',
+    'what the destination answered is not HTTP',
+    'check that it speaks HTTP/1.1 on that port; for TLS use CONNECT',
+  ),
+  http_response_timeout: row(
+    504,
+    'upstream',
+    'the destination did not answer the request in time',
+    'check the destination, or raise --idle-timeout',
   ),
   // The proxy itself.
   resources_exhausted: row(

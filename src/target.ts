@@ -36,6 +36,36 @@ export function parseTarget(authority: string): Target | TargetProblem {
   return 'problem' in host ? host : { ...host, port };
 }
 
+/** What an absolute-form request asks for. */
+export interface HttpTarget {
+  readonly target: Target;
+  /** Path and query as they were written: the origin-form (RFC 9112 §3.2.1), or undefined where the URL has neither. */
+  readonly path: string | undefined;
+}
+
+/** The default port of `http` (RFC 9110 §4.2.1). */
+const HTTP_PORT = 80;
+
+/**
+ * Parses an absolute-form request target (RFC 9112 §3.2.2). As strict about the host as {@link parseTarget}; path and query are
+ * the origin's business and stay as they are.
+ */
+export function parseHttpUrl(url: string): HttpTarget | TargetProblem {
+  const [, scheme = '', authority = '', path] = /^([a-z][a-z0-9+.-]*):\/\/([^/?]*)(.*)$/is.exec(url) ?? [];
+  if (scheme.toLowerCase() === 'https') return { problem: 'https goes through CONNECT host:port' };
+  if (scheme.toLowerCase() !== 'http') return { problem: 'only http:// URLs are forwarded' };
+  if (url.includes('#')) return { problem: 'it has a fragment, which is not for the server' };
+  const hasPort = /:[^\]]*$/.test(authority);
+  const target = parseTarget(hasPort ? authority : `${authority}:${HTTP_PORT}`);
+  if ('problem' in target) return target;
+  return { target, path: path === '' ? undefined : path?.replace(/^\?/, '/?') };
+}
+
+/** The host and port of an http URL as `Host` has it (RFC 9110 §7.2): the default port is left out. */
+export function formatHttpHost({ host, port }: Target): string {
+  return formatAuthority(host, port).replace(new RegExp(`:${HTTP_PORT}$`), '');
+}
+
 /** `host:port`, with brackets round an IPv6 address (RFC 3986 §3.2.2). */
 export function formatAuthority(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

@@ -6,9 +6,9 @@ import { banner } from '../config/banner.js';
 import { loadConfig } from '../config/load.js';
 import { credentialsOf } from '../config/options.js';
 import { SERVE } from '../config/tables.js';
+import type { HttpStages } from '../server/forward.js';
 import { HttpReception } from '../server/http.js';
 import { Listener } from '../server/listener.js';
-import type { Stages } from '../server/request.js';
 import { Service, type ServiceProcess } from './service/service.js';
 
 /** What the command does, in one line. */
@@ -22,12 +22,12 @@ export const SERVE_SUMMARY = 'run the proxy';
  */
 export async function serve(argv: readonly string[], { env, version }: ServiceProcess): Promise<number> {
   const { config, warnings } = loadConfig(SERVE, argv, env);
-  const service = new Service(config, version);
+  const service = new Service(config, version, config.upgrade);
   const { picked, room } = service;
   const configured = credentialsOf(config);
   const invented = configured.length === 0 && !config.noAuth ? inventCredential() : undefined;
   const credentials = invented === undefined ? configured : [invented];
-  const stages: Stages = {
+  const stages: HttpStages = {
     ...service.stages,
     authenticator: config.noAuth ? everybody : basicAuthenticator(credentials, createFailureThrottle()),
     policy: createPolicy({
@@ -35,6 +35,10 @@ export async function serve(argv: readonly string[], { env, version }: ServicePr
       isOwnListener: (address, port) => listener.isOwn(address, port) || service.isOwn(address, port),
     }),
     slots: createTunnelSlots({ ...config, maxTunnels: room.tunnels }),
+    forwarding: {
+      upgrades: config.upgrade,
+      pseudonym: config.noVia ? undefined : `spliceway-${randomBytes(4).toString('hex')}`,
+    },
     lingerMs: config.lingerTimeout,
   };
   const listener: Listener = new Listener(

@@ -13,6 +13,7 @@ import {
   parseListen,
   parsePassword,
   parseSwitch,
+  parseUpgrades,
   parseUserName,
 } from './parsers.js';
 import { type ConfigOf, option } from './table.js';
@@ -101,6 +102,22 @@ export const OPTIONS = {
     group: 'Access',
     help: 'Deny destinations; wins over every --allow.',
     parse: ruleOption,
+  }),
+
+  upgrade: option({
+    name: 'upgrade',
+    placeholder: 'TOKEN[,TOKEN]|none',
+    default: 'websocket,SPDY/3.1',
+    group: 'Requests',
+    help: 'Protocols that requests for http:// URLs may switch to by Upgrade; other offers are not forwarded.',
+    parse: parseUpgrades,
+  }),
+  noVia: option({
+    name: 'no-via',
+    default: 'false',
+    group: 'Requests',
+    help: 'Add no Via to forwarded requests and their answers; loops of proxies then go unnoticed.',
+    parse: parseSwitch,
   }),
 
   dnsTimeout: option({

@@ -128,3 +128,12 @@ export function parseSwitch(text: string): Parsed<boolean> {
   if (text === 'true' || text === 'false') return { value: text === 'true' };
   return { problem: 'must be true or false' };
 }
+
+/** Protocol names of `Upgrade` (RFC 9110 §7.8), separated by commas; `none` for none. */
+export function parseUpgrades(text: string): Parsed<readonly string[]> {
+  if (text === 'none') return { value: [] };
+  const names = text.split(',');
+  return names.every((name) => /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?$/.test(name))
+    ? { value: names }
+    : { problem: 'must be protocols as Upgrade has them, such as websocket,SPDY/3.1, or none' };
+}

@@ -23,6 +23,7 @@ export interface OptionRow<T> {
 export const GROUPS = [
   'Listening',
   'Access',
+  'Requests',
   'Dialling',
   'Tunnels',
   'Limits',

@@ -1,74 +1,35 @@
 import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../reasons.js';
 import { parseTarget, type Target } from '../target.js';
+import { malformed, type RequestHead, readHead } from './head.js';
 
 /** The longest target, in bytes: a name of 253 characters fits several times over. */
 export const MAX_TARGET_BYTES = 2048;
-/** The most header fields of a request. */
-export const MAX_HEADER_FIELDS = 100;
-/** The largest header block, in bytes. */
-export const MAX_HEADER_BYTES = 16 * 1024;
 /** How much of a connection's beginning tells what it is, in bytes: a request line that is not too long, and its end. */
 const OPENING_BYTES = 2 * MAX_TARGET_BYTES;
 /** How much of a bad target is shown, in characters: what is wrong with it must fit behind. */
 const MAX_SHOWN_TARGET = 100;
 
 /** What a CONNECT request says. */
-export interface ConnectRequest {
+export interface ConnectRequest extends RequestHead {
   readonly target: Target;
-  /** The value of `Proxy-Authorization`; undefined where there is none. */
-  readonly credentials: string | undefined;
-  /** The value of `User-Agent`, for the log. */
-  readonly userAgent: string | undefined;
 }
 
 /**
  * Reads the head of a CONNECT request that Node's parser let through, and refuses what that parser does not
- * (RFC 9112 §3.2, RFC 9110 §9.3.6; measured on Node 20): a missing or second Host, content, a foreign version,
- * too many fields.
+ * (RFC 9110 §9.3.6: no content), besides what {@link readHead} refuses.
  *
  * @throws TunnelError `http_request_error`, `target_invalid`, `uri_too_long` or `header_too_large`
  */
 export function readConnect(message: IncomingMessage): ConnectRequest {
-  const fields = message.rawHeaders.length / 2;
   const authority = message.url ?? '';
   if (Buffer.byteLength(authority) > MAX_TARGET_BYTES) throw new TunnelError('uri_too_long');
-  if (fields > MAX_HEADER_FIELDS) {
-    throw new TunnelError('header_too_large', {
-      detail: `the request has more than ${MAX_HEADER_FIELDS} header fields`,
-    });
-  }
-  if (message.httpVersion !== '1.1' && message.httpVersion !== '1.0') {
-    throw malformed(`the HTTP version is ${message.httpVersion}`, 'send HTTP/1.1');
-  }
-  let hosts = 0;
-  let credentials: string | undefined;
-  let userAgent: string | undefined;
-  for (const [name, value] of headerFields(message)) {
-    switch (name) {
-      case 'host':
-        hosts += 1;
-        break;
-      case 'proxy-authorization':
-        if (credentials !== undefined)
-          throw malformed('there is more than one Proxy-Authorization header', 'send one');
-        credentials = value;
-        break;
-      case 'user-agent':
-        userAgent ??= value;
-        break;
-      case 'transfer-encoding':
-        throw malformed('CONNECT has no content', 'drop Transfer-Encoding');
-      case 'content-length':
-        if (value !== '0') throw malformed('CONNECT has no content', 'drop Content-Length');
-    }
-  }
-  if (hosts > 1) throw malformed('there is more than one Host header', 'send one');
-  // OpenVPN sends HTTP/1.0 without Host, which HTTP/1.0 allows.
-  if (hosts === 0 && message.httpVersion === '1.1')
-    throw malformed('the Host header is missing', 'send Host: host:port');
-
-  return { target: targetOf(authority), credentials, userAgent };
+  const head = readHead(message);
+  if (head.transferEncoding !== undefined)
+    throw malformed('CONNECT has no content', 'drop Transfer-Encoding');
+  if (head.contentLength !== undefined && head.contentLength !== '0')
+    throw malformed('CONNECT has no content', 'drop Content-Length');
+  return { ...head, target: targetOf(authority) };
 }
 
 /** Many tunnels lead to few targets, which need be parsed, and kept in memory, only once. */
@@ -80,9 +41,7 @@ function targetOf(authority: string): Target {
   if (known !== undefined) return known;
   const target = parseTarget(authority);
   if ('problem' in target) {
-    throw new TunnelError('target_invalid', {
-      detail: `${shownTarget(authority)} is no target: ${target.problem}`,
-    });
+    throw targetInvalid(authority, target.problem);
   }
   if (targets.size >= TARGETS_REMEMBERED) targets.clear();
   targets.set(authority, target);
@@ -92,7 +51,7 @@ function targetOf(authority: string): Target {
 /** A request that is HTTP, but not CONNECT. */
 export function notConnect(message: IncomingMessage): TunnelError {
   return new TunnelError('method_not_allowed', {
-    detail: `${message.method} is not served here, only CONNECT is`,
+    detail: `${message.method} is served for http:// URLs only, not for a path of the proxy`,
   });
 }
 
@@ -152,20 +111,16 @@ const FOREIGN_PROTOCOLS = [
   { reason: 'http2_on_http1_port', begins: /^PRI \* HTTP\/2/ },
 ] as const;
 
-/** A bad target for people to see: what stands before an @ is often a password. */
-function shownTarget(authority: string): string {
-  const harmless = authority.replace(/^.*@/s, '***@');
-  return JSON.stringify(
+/** A refusal that shows the bad target: without what stands before an @, or in the path of a URL, which is often a secret. */
+export function targetInvalid(given: string, problem: string, remedy?: string): TunnelError {
+  const harmless = given
+    .replace(/^([a-z][a-z0-9+.-]*:\/\/[^/?#]*)[/?#].*$/is, '$1/')
+    .replace(/^.*@/s, '***@');
+  const shown = JSON.stringify(
     harmless.length <= MAX_SHOWN_TARGET ? harmless : `${harmless.slice(0, MAX_SHOWN_TARGET)}...`,
   );
-}
-
-/** Names in lower case, with their values. */
-function* headerFields({ rawHeaders }: IncomingMessage): Generator<readonly [string, string]> {
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2)
-    yield [rawHeaders[i]?.toLowerCase() ?? '', rawHeaders[i + 1] ?? ''];
-}
-
-function malformed(detail: string, remedy: string): TunnelError {
-  return new TunnelError('http_request_error', { detail, remedy });
+  return new TunnelError('target_invalid', {
+    detail: `${shown} is no target: ${problem}`,
+    ...(remedy === undefined ? {} : { remedy }),
+  });
 }

@@ -44,7 +44,10 @@ export function replyRefused(
   closeLingering(client, options.lingerMs);
 }
 
-function closeLingering(client: Socket, lingerMs: number): void {
+/**
+ * Reads and drops what the client still sends until it closes or the deadline comes, in milliseconds.
+ */
+export function closeLingering(client: Socket, lingerMs: number): void {
   const timer = setTimeout(() => client.destroy(), lingerMs);
   client.once('close', () => clearTimeout(timer));
   client.removeAllListeners('data');

@@ -156,6 +156,8 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
     client: clientOf(record),
     user: userOf(record),
     target: targetOf(record),
+    method: record.forwarded?.method,
+    upgrade: record.forwarded?.upgrade,
     decision: refusal === undefined ? 'allowed' : 'refused',
     rule: record.rule,
     userAgent: userAgent === undefined ? undefined : printable(userAgent),
@@ -168,10 +170,11 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
 
 /** The second record of a request that the policy allowed: how it ended, or why there is no tunnel. */
 export function logClose(logger: Logger, record: TunnelRecord): void {
-  const { relayed, refusal, timings } = record;
-  const ended = relayed?.ended;
-  const bytes = ended && relayed?.bytes;
-  const openedMs = relayed?.openedMs ?? 0;
+  const { relayed, refusal, timings, forwarded } = record;
+  const ended = relayed?.ended ?? forwarded?.ended;
+  const bytes = ended && (relayed?.bytes ?? forwarded?.answered?.bytes);
+  const openedMs = relayed?.openedMs ?? forwarded?.startedMs ?? 0;
+  const firstByteAtMs = relayed === undefined ? forwarded?.answered?.atMs : relayed.bytes.firstByteAtMs;
   const probe = relayed !== undefined && isProbe(relayed);
   const fields = {
     event: 'close',
@@ -182,11 +185,14 @@ export function logClose(logger: Logger, record: TunnelRecord): void {
     address: addressOf(record),
     dnsMs: rounded(timings?.dnsMs),
     connectMs: rounded(timings?.connectMs),
+    method: forwarded?.method,
+    upgrade: forwarded?.upgrade,
+    status: forwarded?.answered?.status,
     engine: ended && relayed?.engine,
     bytesUp: bytes?.bytesUp,
     bytesDown: bytes?.bytesDown,
     durationMs: ended && rounded(ended.atMs - openedMs),
-    firstByteMs: bytes?.firstByteAtMs === undefined ? undefined : rounded(bytes.firstByteAtMs - openedMs),
+    firstByteMs: ended && firstByteAtMs && rounded(firstByteAtMs - openedMs),
     endedBy: ended && endedBy(ended.cause),
     cause: ended?.cause,
     probe: probe || undefined,
@@ -220,7 +226,9 @@ function targetOf({ target }: TunnelRecord): string | undefined {
 
 function endedBy(cause: string): string {
   if (cause.startsWith('client_')) return 'client';
-  return cause.startsWith('upstream_') ? 'upstream' : 'proxy';
+  return cause.startsWith('upstream_') || cause.startsWith('http_') || cause === 'complete'
+    ? 'upstream'
+    : 'proxy';
 }
 
 /** A refusal is the client's business, a failure the operator's. */

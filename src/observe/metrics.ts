@@ -1,6 +1,12 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { type DialTimings, REASON_TOKENS, REASONS } from '../reasons.js';
-import { isProbe, type LiveBytes, type RelayedTunnel, type TunnelRecord } from './tunnel-record.js';
+import {
+  type ForwardedBytes,
+  type ForwardedRequest,
+  isProbe,
+  type LiveBytes,
+  type TunnelRecord,
+} from './tunnel-record.js';
 
 const LATENCY_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const DURATION_BUCKETS = [0.1, 1, 10, 60, 600, 3600, 14_400, 43_200, 86_400, 604_800];
@@ -22,7 +28,7 @@ export const METRICS = {
   ),
   spliceway_requests_total: row(
     'counter',
-    'Requests answered, by HTTP status code and reason; reason is established for tunnels.',
+    'Requests answered, by HTTP status code and reason; reason is established for CONNECT, upgraded for a switch of protocols, forwarded (with the class of the code) for other requests.',
     ['code', 'reason'],
   ),
   spliceway_tunnels_total: row('counter', 'Tunnels opened.', ['engine']),
@@ -46,6 +52,33 @@ export const METRICS = {
     'counter',
     'How often the splice engine had to copy what it could have spliced, by cause; one for each second and thread without a pipe.',
     ['cause'],
+  ),
+  spliceway_forwarded_requests_total: row(
+    'counter',
+    'Requests for http:// URLs that their origin answered, by method and class of the status code.',
+    ['method', 'code'],
+  ),
+  spliceway_forwarded_requests_active: row('gauge', 'Answers on their way to clients now.', []),
+  spliceway_forwarded_bytes_total: row(
+    'counter',
+    'Bytes of forwarded requests on the connections to their origins, heads included; up is client to origin.',
+    ['direction'],
+  ),
+  spliceway_forwarded_duration_seconds: row(
+    'histogram',
+    'From a request for an http:// URL to the end of its answer.',
+    [],
+    DURATION_BUCKETS,
+  ),
+  spliceway_forwarded_ends_total: row(
+    'counter',
+    'Forwarded answers, by how they ended: complete, or what cut them short.',
+    ['cause'],
+  ),
+  spliceway_upgrades_total: row(
+    'counter',
+    'Offers to switch protocols that were forwarded, by protocol: switched made a tunnel, declined got an ordinary answer, failed none.',
+    ['token', 'result'],
   ),
   spliceway_tunnel_closes_total: row('counter', 'Tunnels ended, by cause.', ['cause']),
   spliceway_tunnel_probes_total: row(
@@ -115,7 +148,9 @@ export interface Metrics {
   /** Sets the `draining` gauge. */
   draining(): void;
   /** A tunnel is open: its dial is over, its request is answered, and its bytes count from now on. */
-  tunnelOpened(tunnel: RelayedTunnel, timings: DialTimings): void;
+  tunnelOpened(record: TunnelRecord): void;
+  /** An origin has answered a forwarded request: its bytes count from now on. */
+  forwardAnswered(record: TunnelRecord): void;
   /** Accounts a request at its end. To be called exactly once for each. */
   account(record: TunnelRecord): void;
 }
@@ -127,6 +162,10 @@ export interface MetricsOptions {
   readonly absentEngines: readonly { readonly name: string; readonly why: string }[];
   /** Every cause that a tunnel can end with. */
   readonly causes: readonly string[];
+  /** Every cause that a forwarded answer can end with. */
+  readonly exchangeCauses: readonly string[];
+  /** The protocols that connections may switch to. */
+  readonly upgrades: readonly string[];
   /** What the engine holds and has done since it began; absent where it has nothing to tell. */
   readonly relayTotals?: (() => EngineTotals) | undefined;
 }
@@ -177,6 +216,13 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const probes = counter('spliceway_tunnel_probes_total');
   const duration = histogram('spliceway_tunnel_duration_seconds');
   const firstByte = histogram('spliceway_tunnel_first_byte_seconds');
+  const forwardedRequests = counter('spliceway_forwarded_requests_total');
+  const forwardedActive = gauge('spliceway_forwarded_requests_active');
+  const forwardedDuration = histogram('spliceway_forwarded_duration_seconds');
+  const forwardedEnds = counter('spliceway_forwarded_ends_total');
+  const upgrades = counter('spliceway_upgrades_total');
+  const forwardedLive = new Set<ForwardedBytes>();
+  const forwardedEnded = { up: 0, down: 0 };
   const dialDuration = histogram('spliceway_dial_duration_seconds');
   const dialFailures = counter('spliceway_dial_failures_total');
   const dnsDuration = histogram('spliceway_dns_duration_seconds');
@@ -195,6 +241,19 @@ export function createMetrics(options: MetricsOptions): Metrics {
       this.inc({ direction: 'up', engine }, bytesUp);
       this.inc({ direction: 'down', engine }, bytesDown);
     }
+  });
+
+  counter('spliceway_forwarded_bytes_total', function collect() {
+    this.reset();
+    const live = [...forwardedLive];
+    this.inc(
+      { direction: 'up' },
+      live.reduce((sum, { bytesUp }) => sum + bytesUp, forwardedEnded.up),
+    );
+    this.inc(
+      { direction: 'down' },
+      live.reduce((sum, { bytesDown }) => sum + bytesDown, forwardedEnded.down),
+    );
   });
 
   const { relayTotals } = options;
@@ -221,6 +280,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
   active.set({ engine: options.engine }, 0);
   for (const cause of options.causes) closes.inc({ cause }, 0);
   for (const why of ['silent', 'incomplete', 'limit']) dropped.inc({ why }, 0);
+  for (const cause of options.exchangeCauses) forwardedEnds.inc({ cause }, 0);
+  for (const token of options.upgrades)
+    for (const result of ['switched', 'declined', 'failed']) upgrades.inc({ token, result }, 0);
   requests.inc({ code: 200, reason: 'established' }, 0);
   for (const reason of REASON_TOKENS) {
     requests.inc({ code: REASONS[reason].status, reason }, 0);
@@ -236,6 +298,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
     return fault === 'upstream' || reason === 'resources_exhausted' ? dialFailures : undefined;
   }
 
+  const upgraded = (forwarded: ForwardedRequest | undefined, result: 'switched' | 'declined' | 'failed') => {
+    if (forwarded?.upgrade !== undefined) upgrades.inc({ token: forwarded.upgrade, result });
+  };
+
   const dialled = ({ dnsMs, connectMs }: DialTimings) => {
     if (dnsMs !== undefined) dnsDuration.observe(dnsMs / 1000);
     if (connectMs !== undefined) dialDuration.observe(connectMs / 1000);
@@ -249,16 +315,40 @@ export function createMetrics(options: MetricsOptions): Metrics {
     logRecordsDropped: (records) => recordsDropped.inc(records),
     uncaughtError: () => uncaught.inc(),
     draining: () => draining.set(1),
-    tunnelOpened({ engine, bytes }, timings) {
-      dialled(timings);
+    tunnelOpened({ relayed, forwarded, timings }) {
+      if (relayed === undefined) return;
+      const { engine, bytes } = relayed;
+      dialled(timings ?? {});
       live.set(bytes, engine);
-      requests.inc({ code: 200, reason: 'established' });
+      if (forwarded === undefined) requests.inc({ code: 200, reason: 'established' });
+      else requests.inc({ code: 101, reason: 'upgraded' });
+      upgraded(forwarded, 'switched');
       tunnels.inc({ engine });
       active.inc({ engine });
     },
-    account({ refusal, relayed, timings }) {
+    forwardAnswered({ forwarded }) {
+      if (forwarded?.answered === undefined) return;
+      forwardedActive.inc();
+      forwardedLive.add(forwarded.answered.bytes);
+    },
+    account({ refusal, relayed, forwarded, timings }) {
       if (relayed === undefined) {
         dialled(timings ?? {});
+        if (forwarded?.answered !== undefined && forwarded.ended !== undefined) {
+          const { answered, ended } = forwarded;
+          const code = `${Math.floor(answered.status / 100)}xx`;
+          requests.inc({ code, reason: 'forwarded' });
+          forwardedRequests.inc({ method: methodLabel(forwarded.method), code });
+          forwardedActive.dec();
+          forwardedLive.delete(answered.bytes);
+          forwardedEnded.up += answered.bytes.bytesUp;
+          forwardedEnded.down += answered.bytes.bytesDown;
+          forwardedEnds.inc({ cause: ended.cause });
+          forwardedDuration.observe((ended.atMs - forwarded.startedMs) / 1000);
+          upgraded(forwarded, 'declined');
+          return;
+        }
+        upgraded(forwarded, 'failed');
         const { reason, status } = refusal ?? { reason: 'proxy_internal_error', status: 500 };
         requests.inc({ code: status, reason });
         counterOf(reason)?.inc({ reason });
@@ -275,6 +365,13 @@ export function createMetrics(options: MetricsOptions): Metrics {
       else duration.observe(((relayed.ended?.atMs ?? openedMs) - openedMs) / 1000);
     },
   };
+}
+
+const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+/** Clients may make up methods; labels are a closed set. */
+function methodLabel(method: string): string {
+  return METHODS.has(method) ? method : 'other';
 }
 
 function row(

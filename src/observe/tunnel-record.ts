@@ -26,12 +26,33 @@ export class TunnelRecord {
   refusal: TunnelError | undefined;
   /** Set when there was one. */
   relayed: RelayedTunnel | undefined;
+  /** Set when the request was no CONNECT but for a URL. */
+  forwarded: ForwardedRequest | undefined;
 
   constructor(tunnelId: string, clientAddress: string, clientPort: number) {
     this.tunnelId = tunnelId;
     this.clientAddress = clientAddress;
     this.clientPort = clientPort;
   }
+}
+
+/** The part of a record that a forwarded request has. */
+export interface ForwardedRequest {
+  readonly method: string;
+  /** The protocol that the client offered to switch to, as it is configured; undefined where there was no such offer. */
+  readonly upgrade: string | undefined;
+  /** Set once the origin has answered. */
+  answered: { readonly status: number; readonly atMs: number; readonly bytes: ForwardedBytes } | undefined;
+  /** When the exchange was over, in milliseconds of `performance.now`, and how; undefined where it became a tunnel, or failed. */
+  ended: { readonly atMs: number; readonly cause: string } | undefined;
+  /** In milliseconds of `performance.now`. */
+  readonly startedMs: number;
+}
+
+/** Bytes on the connection to the origin, heads included; they move while the request lasts. */
+export interface ForwardedBytes {
+  readonly bytesUp: number;
+  readonly bytesDown: number;
 }
 
 /** The tunnel part of a record. */

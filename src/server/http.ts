@@ -1,37 +1,48 @@
 import { createServer as createParser, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { extendOpening, MAX_HEADER_BYTES, notConnect, parserFailure } from '../handshake/connect.js';
+import { headWithoutUpgrade, isAbsoluteForm, offersUpgrade } from '../handshake/absolute.js';
+import { extendOpening, notConnect, parserFailure } from '../handshake/connect.js';
+import { MAX_HEADER_BYTES } from '../handshake/head.js';
 import { TunnelError } from '../reasons.js';
+import { type ForwardEvent, type HttpStages, serveForward, takeFromParser } from './forward.js';
 import type { Admit, Reception } from './listener.js';
-import { refuse, type Stages } from './request.js';
+import { type RequestControl, refuse } from './request.js';
 import { type ConnectEvent, serveTunnel } from './tunnel.js';
 
 /** How long to wait for a request. */
 export interface HttpOptions {
-  /** Absolute deadline from the accepted connection to the end of the request's head, in milliseconds. */
+  /**
+   * Absolute deadline from the accepted connection, or from the end of the answer before, to the end of the request's head, in
+   * milliseconds.
+   */
   readonly handshakeTimeoutMs: number;
 }
 
 /** A connection whose request is being read. */
 interface Handshake {
   readonly deadline: NodeJS.Timeout;
-  /** What the connection began with. */
+  /** What the connection, or its next request, began with. */
   opening: Buffer;
+  /** Bytes that earlier requests took. */
+  readonly bytesBefore: number;
   readonly onData: (chunk: Buffer) => void;
 }
 
 const NOTHING = Buffer.alloc(0);
 
-/** Reads an HTTP request of each connection: a CONNECT becomes a tunnel, anything else is refused. */
+/** Connections that speak HTTP: each brings requests for URLs, or one CONNECT, and nothing behind what was refused. */
 export class HttpReception implements Reception {
   readonly #options: HttpOptions;
-  readonly #stages: Stages;
+  readonly #stages: HttpStages;
   readonly #admit: Admit;
-  readonly #handshakes = new Map<Socket, Handshake>();
   readonly #parser: ReturnType<typeof createParser>;
+  readonly #handshakes = new Map<Socket, Handshake>();
+  /** Connections whose request is being forwarded, with those that came behind it. */
+  readonly #forwarding = new Map<Socket, ForwardEvent[]>();
+  #closed = false;
 
-  /** @param stages what tunnels are made with */
-  constructor(options: HttpOptions, stages: Stages, admit: Admit) {
+  /** @param stages what requests are served with */
+  constructor(options: HttpOptions, stages: HttpStages, admit: Admit) {
     this.#options = options;
     this.#stages = stages;
     this.#admit = admit;
@@ -39,57 +50,75 @@ export class HttpReception implements Reception {
   }
 
   receive(socket: Socket): void {
-    const deadline = setTimeout(() => this.#late(socket), this.#options.handshakeTimeoutMs);
-    const handshake: Handshake = {
-      deadline,
-      opening: NOTHING,
-      onData(chunk) {
-        handshake.opening = extendOpening(handshake.opening, chunk);
-      },
-    };
-    this.#handshakes.set(socket, handshake);
-    socket.once('close', () => {
-      if (this.#endHandshake(socket))
-        this.#stages.metrics.connectionDropped(socket.bytesRead === 0 ? 'silent' : 'incomplete');
-    });
+    socket.once('close', () => this.#gone(socket));
     this.#parser.emit('connection', socket);
-    // Not before: the parser would then read behind the back of this listener. And ahead of the parser's own.
-    socket.prependListener('data', handshake.onData);
+    this.#await(socket, 0);
   }
 
-  /** Closes the connection that has been silent for longest: who says nothing must not keep out who does. */
   makeRoom(): boolean {
-    for (const socket of this.#handshakes.keys()) {
+    for (const [socket, { bytesBefore }] of this.#handshakes) {
       // One that was closed a moment ago has made its room already.
-      if (socket.bytesRead > 0 || socket.destroyed) continue;
+      if (socket.bytesRead > bytesBefore || socket.destroyed) continue;
       socket.destroy();
       return true;
     }
     return false;
   }
 
+  close(): void {
+    this.#closed = true;
+    for (const [socket, { bytesBefore }] of this.#handshakes)
+      if (bytesBefore > 0 && socket.bytesRead === bytesBefore) socket.destroy();
+  }
+
   cut(): void {
     for (const socket of this.#handshakes.keys()) socket.destroy();
   }
 
-  /** @returns false where the handshake was over already */
-  #endHandshake(socket: Socket): boolean {
+  /** Waits for the head of a request; Node's parser has the connection already, or would read behind the back of this class. */
+  #await(socket: Socket, bytesBefore: number): void {
+    const deadline = setTimeout(() => this.#late(socket), this.#options.handshakeTimeoutMs);
+    const handshake: Handshake = {
+      deadline,
+      opening: NOTHING,
+      bytesBefore,
+      onData(chunk) {
+        handshake.opening = extendOpening(handshake.opening, chunk);
+      },
+    };
+    this.#handshakes.set(socket, handshake);
+    // Ahead of the parser's own.
+    socket.prependListener('data', handshake.onData);
+  }
+
+  #gone(socket: Socket): void {
+    this.#forwarding.delete(socket);
+    const handshake = this.#endHandshake(socket);
+    if (handshake === undefined) return;
+    if (socket.bytesRead > handshake.bytesBefore) this.#stages.metrics.connectionDropped('incomplete');
+    else if (handshake.bytesBefore === 0) this.#stages.metrics.connectionDropped('silent');
+  }
+
+  /** @returns undefined where the handshake was over already */
+  #endHandshake(socket: Socket): Handshake | undefined {
     const handshake = this.#handshakes.get(socket);
-    if (handshake === undefined) return false;
+    if (handshake === undefined) return undefined;
     clearTimeout(handshake.deadline);
     socket.off('data', handshake.onData);
-    return this.#handshakes.delete(socket);
+    this.#handshakes.delete(socket);
+    return handshake;
   }
 
   #late(socket: Socket): void {
-    if (socket.bytesRead === 0) socket.destroy();
+    const { bytesBefore = 0 } = this.#handshakes.get(socket) ?? {};
+    if (socket.bytesRead === bytesBefore) socket.destroy();
     else this.#refuse(socket, new TunnelError('request_timeout'));
   }
 
   /** Refuses a connection that Node's parser still holds: nothing behind the refused request is parsed. */
-  #refuse(socket: Socket, error: TunnelError): void {
-    if (!this.#endHandshake(socket)) return;
-    for (const event of ['data', 'end', 'timeout', 'drain']) socket.removeAllListeners(event);
+  #refuse(socket: Socket, error: TunnelError, response?: ServerResponse): void {
+    if (this.#endHandshake(socket) === undefined) return;
+    takeFromParser(socket, response);
     refuse(socket, error, this.#stages);
   }
 
@@ -99,45 +128,99 @@ export class HttpReception implements Reception {
       insecureHTTPParser: false,
       maxHeaderSize: MAX_HEADER_BYTES,
       requireHostHeader: false,
-      // The deadline is the listener's own; Node's would be checked in steps only.
+      // The deadline is this class's own; Node's would be checked in steps only.
       headersTimeout: 0,
       requestTimeout: 0,
-      keepAliveTimeout: 0,
+      keepAliveTimeout: this.#options.handshakeTimeoutMs,
     });
     parser.maxHeadersCount = 0;
-    const refuseRequest = (message: IncomingMessage, response: ServerResponse) => {
-      const { socket } = message;
-      response.detachSocket(socket);
-      this.#refuse(socket, notConnect(message));
+    const onRequest = (message: IncomingMessage, response: ServerResponse) => {
+      const client = message.socket;
+      if (isAbsoluteForm(message)) this.#forward({ message, client, response, early: NOTHING });
+      else this.#refuse(client, notConnect(message), response);
     };
     parser.on('connect', (message, socket, early) =>
       this.#tunnel({ message, client: socket as Socket, early }),
     );
-    parser.on('request', refuseRequest);
-    parser.on('checkContinue', refuseRequest);
-    parser.on('checkExpectation', refuseRequest);
+    parser.on('request', onRequest);
+    parser.on('checkContinue', onRequest);
+    parser.on('checkExpectation', onRequest);
+    parser.on('upgrade', (message, socket, early) => this.#upgrade(message, socket as Socket, early));
     parser.on('clientError', (error, socket) => {
       const client = socket as Socket;
       const handshake = this.#handshakes.get(client);
-      // What follows a refused request need not parse: the lingering close goes on.
-      if (handshake === undefined) return;
-      if (client.bytesRead === 0 || !client.writable) client.destroy();
+      // What follows a refused request need not parse: the lingering close goes on. What follows one that is under way is its end.
+      if (handshake === undefined) {
+        if (this.#forwarding.has(client)) client.destroy();
+        return;
+      }
+      if (client.bytesRead === handshake.bytesBefore || !client.writable) client.destroy();
       else this.#refuse(client, parserFailure(error, handshake.opening));
     });
     return parser;
   }
 
   #tunnel(event: ConnectEvent): void {
-    if (!this.#endHandshake(event.client)) {
-      // A CONNECT pipelined behind a refused request is not served; the lingering close reads on, which the parser has stopped.
-      event.client.resume();
+    const control = this.#begin(event.client);
+    if (control !== undefined) serveTunnel(event, this.#stages, control);
+    // A CONNECT pipelined behind another request is not served; the lingering close reads on, which the parser has stopped.
+    else event.client.resume();
+  }
+
+  /** An offer to switch protocols, from whose connection Node has taken its parser away. */
+  #upgrade(message: IncomingMessage, client: Socket, early: Buffer): void {
+    if (offersUpgrade(message, this.#stages.forwarding)) {
+      const control = this.#begin(client);
+      if (control === undefined) client.resume();
+      else void serveForward({ message, client, response: undefined, early }, this.#stages, control);
       return;
     }
+    // Not one that is forwarded: it is read again, as the ordinary request that it is without (RFC 9110 §7.8).
+    const handshake = this.#endHandshake(client);
+    client.unshift(Buffer.concat([Buffer.from(headWithoutUpgrade(message), 'latin1'), early]));
+    this.#parser.emit('connection', client);
+    if (handshake !== undefined) this.#await(client, handshake.bytesBefore);
+  }
+
+  #forward(event: ForwardEvent): void {
+    const { client } = event;
+    const waiting = this.#forwarding.get(client);
+    if (waiting !== undefined) {
+      // Pipelined: they are served one after the other, and no more are read meanwhile.
+      waiting.push(event);
+      client.pause();
+      return;
+    }
+    const control = this.#begin(client, event.response);
+    if (control !== undefined) void this.#forwardAll(event, control);
+  }
+
+  async #forwardAll(first: ForwardEvent, admitted: RequestControl): Promise<void> {
+    const { client } = first;
+    const waiting: ForwardEvent[] = [];
+    this.#forwarding.set(client, waiting);
+    let event: ForwardEvent | undefined = first;
+    let control: RequestControl | undefined = admitted;
+    while (event !== undefined && control !== undefined) {
+      if (this.#closed && event.response !== undefined) event.response.shouldKeepAlive = false;
+      await serveForward(event, this.#stages, control);
+      event = client.writable ? waiting.shift() : undefined;
+      control = event && this.#admit();
+    }
+    this.#forwarding.delete(client);
+    if (!client.writable) return;
+    if (this.#closed) client.end();
+    else this.#await(client, client.bytesRead);
+    client.resume();
+  }
+
+  /** Ends the handshake of a connection whose request is to be served; undefined where it is not, and has been refused. */
+  #begin(client: Socket, response?: ServerResponse): RequestControl | undefined {
+    if (this.#endHandshake(client) === undefined) return undefined;
     const control = this.#admit();
-    if (control === undefined) {
-      refuse(event.client, new TunnelError('draining'), this.#stages);
-      return;
-    }
-    serveTunnel(event, this.#stages, control);
+    if (control !== undefined) return control;
+    takeFromParser(client, response);
+    refuse(client, new TunnelError('draining'), this.#stages);
+    return undefined;
   }
 }

@@ -20,6 +20,8 @@ export interface Reception {
   receive(client: Socket): void;
   /** Closes a connection that asks for nothing, so that another can be received. @returns false where there is none */
   makeRoom(): boolean;
+  /** No more are accepted: closes every connection that waits for a request behind those it has had. */
+  close(): void;
   /** Closes every connection that has not been admitted. */
   cut(): void;
 }
@@ -100,6 +102,7 @@ export class Listener {
   close(): void {
     this.#closed = true;
     for (const server of this.#servers) server.close();
+    this.#reception.close();
   }
 
   /** Resolves when every tunnel has ended and been accounted. */

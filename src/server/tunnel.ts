@@ -100,7 +100,7 @@ export function startRelay(
   const openedMs = performance.now();
   const relay = engine.relay(tunnel, relayOptions, control.stop.signal);
   record.relayed = { engine: relay.engine, bytes: relay.traffic, openedMs, ended: undefined };
-  metrics.tunnelOpened(record.relayed, record.timings ?? {});
+  metrics.tunnelOpened(record);
   control.onRelayed(tunnel.client);
   return relay;
 }
@@ -109,7 +109,7 @@ export function startRelay(
  * Notices a client that leaves while its upstream is dialled: by a reset, or by an end of file before it has sent a byte
  * for the tunnel. An end of file behind early data is a half-close, and the tunnel is still wanted.
  */
-function watchClient(client: Socket, early: Buffer, stop: StopControl): () => void {
+export function watchClient(client: Socket, early: Buffer, stop: StopControl): () => void {
   const leave = () => stop.abort(new TunnelError('client_gone'));
   // Reading an empty buffer is what makes a stream say that it has ended; a byte in it stays for the relay.
   const look = () => {

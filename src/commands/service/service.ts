@@ -5,6 +5,7 @@ import { createAdmin } from '../../observe/admin.js';
 import { createLog, type Log } from '../../observe/log.js';
 import { createMetrics, type Metrics } from '../../observe/metrics.js';
 import { type PickedRelay, pickRelay } from '../../relay/engines.js';
+import { EXCHANGE_CAUSES } from '../../relay/exchange.js';
 import { RELAY_CAUSES } from '../../relay/relay.js';
 import { drain } from '../../server/drain.js';
 import { isBoundTo, type Listener } from '../../server/listener.js';
@@ -70,8 +71,11 @@ export class Service {
   readonly #adminBound: AddressInfo[] = [];
   #phase: 'starting' | 'serving' | 'draining' = 'starting';
 
-  /** @throws Error where the relay engine that was asked for by name is absent */
-  constructor(config: ServiceConfig, version: string) {
+  /**
+   * @param upgrades protocols that connections may switch to, for the metrics
+   * @throws Error where the relay engine that was asked for by name is absent
+   */
+  constructor(config: ServiceConfig, version: string, upgrades: readonly string[] = []) {
     this.#config = config;
     this.#version = version;
     const threads = config.relayThreads || usableCores();
@@ -82,6 +86,8 @@ export class Service {
       engine: engine.name,
       absentEngines: absent,
       causes: RELAY_CAUSES,
+      exchangeCauses: EXCHANGE_CAUSES,
+      upgrades,
       relayTotals: engine.totals?.bind(engine),
     });
     this.#metrics = metrics;
