@@ -35,13 +35,14 @@ export interface ForwardEvent {
  * One absolute-form request from its head to its accounting: the same stages as CONNECT, with an exchange of HTTP messages in the place
  * of the relay, unless the origin switches protocols.
  *
- * @returns resolves when the connection may be used for the next request, or has been closed, or has become a tunnel; it never rejects
+ * @returns whether the connection may be used for the next request: not where it is being closed, or has become a tunnel. It never
+ *   rejects
  */
 export async function serveForward(
   event: ForwardEvent,
   stages: HttpStages,
   control: RequestControl,
-): Promise<void> {
+): Promise<boolean> {
   const record = newRecord(event.client);
   const serving = forward(event, record, stages, control).catch((error: unknown) => {
     record.refusal ??= asRefusal(error, stages.logger);
@@ -50,6 +51,7 @@ export async function serveForward(
   });
   accountAtEnd(serving, record, stages, control);
   await serving;
+  return event.response !== undefined && record.forwarded?.ended?.cause === 'complete';
 }
 
 /** @returns the relay where the connection has become a tunnel */

@@ -163,23 +163,33 @@ export class HttpReception implements Reception {
   #tunnel(event: ConnectEvent): void {
     const control = this.#begin(event.client);
     if (control !== undefined) serveTunnel(event, this.#stages, control);
-    // A CONNECT pipelined behind another request is not served; the lingering close reads on, which the parser has stopped.
-    else event.client.resume();
+    else this.#passOver(event.client);
   }
 
   /** An offer to switch protocols, from whose connection Node has taken its parser away. */
   #upgrade(message: IncomingMessage, client: Socket, early: Buffer): void {
     if (offersUpgrade(message, this.#stages.forwarding)) {
       const control = this.#begin(client);
-      if (control === undefined) client.resume();
+      if (control === undefined) this.#passOver(client);
       else void serveForward({ message, client, response: undefined, early }, this.#stages, control);
       return;
     }
     // Not one that is forwarded: it is read again, as the ordinary request that it is without (RFC 9110 §7.8).
     const handshake = this.#endHandshake(client);
+    if (handshake === undefined) {
+      this.#passOver(client);
+      return;
+    }
     client.unshift(Buffer.concat([Buffer.from(headWithoutUpgrade(message), 'latin1'), early]));
     this.#parser.emit('connection', client);
-    if (handshake !== undefined) this.#await(client, handshake.bytesBefore);
+    this.#await(client, handshake.bytesBefore);
+  }
+
+  /** Does not serve what was pipelined behind another request, and for which Node has taken its parser away. */
+  #passOver(client: Socket): void {
+    // An answer that is under way could not go on without the parser; the lingering close of a refusal reads on.
+    if (this.#forwarding.has(client)) client.destroy();
+    else client.resume();
   }
 
   #forward(event: ForwardEvent): void {
@@ -203,12 +213,15 @@ export class HttpReception implements Reception {
     let control: RequestControl | undefined = admitted;
     while (event !== undefined && control !== undefined) {
       if (this.#closed && event.response !== undefined) event.response.shouldKeepAlive = false;
-      await serveForward(event, this.#stages, control);
-      event = client.writable ? waiting.shift() : undefined;
+      const goesOn = await serveForward(event, this.#stages, control);
+      if (!goesOn || !client.writable) {
+        this.#forwarding.delete(client);
+        return;
+      }
+      event = waiting.shift();
       control = event && this.#admit();
     }
     this.#forwarding.delete(client);
-    if (!client.writable) return;
     if (this.#closed) client.end();
     else this.#await(client, client.bytesRead);
     client.resume();
