@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import { basicAuthenticator, type Credential, everybody } from '../access/credentials.js';
 import { createFailureThrottle, createTunnelSlots } from '../access/limits.js';
-import { createPolicy } from '../access/policy.js';
+import { createPolicy, matches } from '../access/policy.js';
 import { banner } from '../config/banner.js';
 import { loadConfig } from '../config/load.js';
 import { credentialsOf } from '../config/options.js';
@@ -44,6 +44,7 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
     engine: picked.engine.name,
     absentEngines: picked.absent,
     causes: RELAY_CAUSES,
+    parents: config.parent.flatMap(({ ways }) => ways.flatMap((way) => ('name' in way ? [way.name] : []))),
     relayTotals: picked.engine.totals?.bind(picked.engine),
   });
   const log = createLog({
@@ -66,21 +67,25 @@ export async function serve(argv: readonly string[], { env, version }: ServeProc
   const admin =
     config.admin === 'off' ? undefined : createAdmin({ metrics, isReady: () => phase === 'serving' });
   const adminBound: AddressInfo[] = [];
+  const isOwnListener = (address: string, port: number) =>
+    listener.isOwn(address, port) || isBoundTo(adminBound, address, port);
   const listener: Listener = new Listener(
     { listen: config.listen, handshakeTimeoutMs: config.handshakeTimeout, maxConnections: room.connections },
     {
       authenticator: config.noAuth ? everybody : basicAuthenticator(credentials, createFailureThrottle()),
-      policy: createPolicy({
-        ...config,
-        isOwnListener: (address, port) =>
-          listener.isOwn(address, port) || isBoundTo(adminBound, address, port),
-      }),
+      policy: createPolicy({ ...config, isOwnListener }),
       slots: createTunnelSlots({ ...config, maxTunnels: room.tunnels }),
       dialOptions: {
         dnsTimeoutMs: config.dnsTimeout,
         connectTimeoutMs: config.connectTimeout,
         dialTimeoutMs: config.dialTimeout,
         dialRetryMs: config.dialRetry,
+        routes: config.parent.map(({ rule, ways }) => ({
+          ways,
+          fits: (target) => rule === undefined || matches(rule, target),
+        })),
+        isOwnListener,
+        viaName: `spliceway-${randomBytes(4).toString('hex')}`,
       },
       engine: picked.engine,
       relayOptions: {

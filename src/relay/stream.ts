@@ -91,6 +91,8 @@ class StreamRelay implements Relay {
       this.#count(side, chunk);
       if (!sink.write(chunk, written)) socket.pause();
     });
+    // Whoever read from it before may have paused it.
+    socket.resume();
     sink.on('drain', () => {
       this.#lastActivityMs = performance.now();
       socket.resume();
