@@ -9,7 +9,7 @@ import { byLabel, seriesOf } from './fixtures/series.js';
 import { connectHead, exchange, listenOn, openTunnel } from './fixtures/sockets.js';
 
 /** Parents have series of their own from the start; this one is for a target that nobody asks for. */
-const PARENT = ['--parent', 'parent.test=http://127.0.0.1:1'];
+const PARENT = ['--parent', 'p.example=http://p.example:3128'];
 
 const ROWS: readonly (readonly [string, MetricRow])[] = Object.entries(METRICS);
 
