@@ -96,7 +96,9 @@ export function parseRule(text: string): Rule | { readonly problem: string } {
 export function matches(rule: Rule, target: Target): boolean {
   if (!hasPort(rule.ports, target.port)) return false;
   if (matchesName(rule, target)) return true;
-  return target.family !== 0 && 'network' in rule.hosts && holdsOne(rule.hosts, addressViews(target.host));
+  return (
+    target.family !== 0 && 'network' in rule.hosts && holdsOne(rule.hosts, destinationViews(target.host))
+  );
 }
 
 /**

@@ -3,8 +3,8 @@ import type { StopSignal } from '../stop.js';
 import type { Target } from '../target.js';
 import type { DialClock } from './dial-clock.js';
 import type { Way } from './parent.js';
+import { permittedAddresses } from './permitted.js';
 import { raceAddresses } from './race.js';
-import { type Resolved, resolveName } from './resolve.js';
 import { type Attempt, goThrough } from './through-parent.js';
 import type { Upstream } from './upstream.js';
 
@@ -50,36 +50,6 @@ async function goDirect(
   const race = { port: target.port, connectTimeoutMs: attempt.connectTimeoutMs };
   const { socket, address } = await clock.connecting(raceAddresses(permitted, race, signal));
   return { socket, address, parent: undefined, requestForm: 'origin', timings: clock.timings };
-}
-
-async function permittedAddresses(
-  target: Target,
-  attempt: Attempt,
-  clock: DialClock,
-  signal: StopSignal,
-): Promise<readonly string[]> {
-  const { name, addresses } = await resolved(target, attempt, clock, signal);
-  const judged = addresses.map((address) => ({ address, refusal: attempt.judge(address, name) }));
-  const permitted = judged.filter(({ refusal }) => refusal === undefined).map(({ address }) => address);
-  const refusal = judged[0]?.refusal;
-  if (permitted.length === 0 && refusal !== undefined) throw refusal;
-  return permitted;
-}
-
-async function resolved(
-  target: Target,
-  attempt: Attempt,
-  clock: DialClock,
-  signal: StopSignal,
-): Promise<Resolved> {
-  if (target.family !== 0) return { name: target.host, addresses: [target.host] };
-  try {
-    return await clock.dns(resolveName(target, attempt, signal));
-  } catch (error) {
-    if (!(error instanceof TunnelError) || error.reason !== 'connection_timeout') throw error;
-    // The deadline of the dial came before any address was known.
-    throw new TunnelError('dns_timeout', { detail: error.message, remedy: error.remedy, cause: error });
-  }
 }
 
 /** What can be mended first: our own lack, a configuration that is wrong; then what came closest to a tunnel. */

@@ -22,7 +22,7 @@ export interface HandshakeOptions {
 export function handshakeStep<T>(
   socket: Socket,
   { parent, connectTimeoutMs, signal }: HandshakeOptions,
-  begin: (succeed: (value: T) => void, fail: (error: TunnelError) => void) => () => void,
+  begin: (succeed: (value: T) => void, fail: (error: TunnelError) => void) => () => unknown,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
@@ -30,6 +30,7 @@ export function handshakeStep<T>(
       reject(signal.reason);
       return;
     }
+    let leave: () => unknown = () => {};
     const finish = () => {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
@@ -56,7 +57,7 @@ export function handshakeStep<T>(
     );
     signal.addEventListener('abort', onAbort);
     socket.on('error', onError).on('end', onEnd).on('close', onEnd);
-    const leave = begin((value) => {
+    leave = begin((value) => {
       finish();
       resolve(value);
     }, fail);
