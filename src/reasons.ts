@@ -160,12 +160,6 @@ export const REASONS = {
     'the destination did not answer in time',
     'check firewalls on the way, or raise --connect-timeout',
   ),
-  proxy_loop_detected: row(
-    502,
-    'upstream',
-    'the request has come back to this proxy',
-    'check that proxies do not point at each other',
-  ),
   http_protocol_error: row(
     502,
     'upstream',
@@ -177,6 +171,49 @@ export const REASONS = {
     'upstream',
     'the destination did not answer the request in time',
     'check the destination, or raise --idle-timeout',
+  ),
+  // The way through a parent.
+  parent_unreachable: row(
+    502,
+    'upstream',
+    'the parent proxy cannot be reached',
+    'check the host and port of --parent, and firewalls on the way to it',
+  ),
+  parent_timeout: row(
+    504,
+    'upstream',
+    'the parent proxy did not answer in time',
+    'check the parent and firewalls on the way, or raise --connect-timeout',
+  ),
+  parent_credentials_rejected: row(
+    502,
+    'upstream',
+    'the parent proxy wants other credentials',
+    'correct user and password in --parent',
+  ),
+  parent_refused: row(
+    502,
+    'upstream',
+    'the parent proxy refused the request',
+    'look at the log of the parent: it says why',
+  ),
+  parent_protocol_error: row(
+    502,
+    'upstream',
+    'the parent proxy does not speak its protocol',
+    'check that the scheme of --parent fits what listens there',
+  ),
+  parent_unknown: row(
+    502,
+    'upstream',
+    'it cannot be told which parent proxy to use',
+    'check the PAC file, or HTTPS_PROXY and NO_PROXY',
+  ),
+  proxy_loop_detected: row(
+    502,
+    'upstream',
+    'the request has come round in a circle of proxies',
+    'look at the parents on the way: one leads back here',
   ),
   // The proxy itself.
   resources_exhausted: row(
@@ -230,10 +267,19 @@ export interface ReasonRow {
   readonly remedy: string;
 }
 
-/** How long each stage of getting to an upstream took, in milliseconds; absent where the stage was not reached. */
+/** How the dial went: how long each of its stages took, in milliseconds; absent where the stage was not reached. */
 export interface DialTimings {
   readonly dnsMs?: number;
   readonly connectMs?: number;
+  /** The parents tried, in order: `opened`, or the reason why not. Absent where none was. */
+  readonly parents?: readonly ParentDial[];
+}
+
+/** What became of one try to go through a parent. */
+export interface ParentDial {
+  /** `scheme://host:port`. */
+  readonly name: string;
+  readonly result: Reason | 'opened';
 }
 
 /** A request that ends without a tunnel. Stages throw it; `server/tunnel.ts` answers, counts and logs it. */

@@ -8,6 +8,9 @@ import { PASSWORD, type RunningProxy, startProxy, USER } from './fixtures/proxy.
 import { byLabel, seriesOf } from './fixtures/series.js';
 import { connectHead, exchange, listenOn, openTunnel } from './fixtures/sockets.js';
 
+/** Parents have series of their own from the start; this one is for a target that nobody asks for. */
+const PARENT = ['--parent', 'p.example=http://p.example:3128'];
+
 const ROWS: readonly (readonly [string, MetricRow])[] = Object.entries(METRICS);
 
 /** The values that a label may ever have; the others (`why`, `le`, versions) are spliceway's own words. */
@@ -48,7 +51,7 @@ async function checkPage(t: Test, proxy: RunningProxy): Promise<void> {
 }
 
 t.test('every series is there from the start, as promtool likes it', async (t) => {
-  const proxy = await startProxy(t);
+  const proxy = await startProxy(t, PARENT);
   await checkPage(t, proxy);
   const series = await seriesOf(proxy);
   const pairs = series
@@ -104,7 +107,7 @@ t.test('build and engine are told as labels', async (t) => {
 });
 
 t.test('nothing that a client sends becomes a label, and the sets stay closed', async (t) => {
-  const proxy = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--dns-timeout', '1s']);
+  const proxy = await startProxy(t, [...PARENT, '--allow', '127.0.0.0/8:*', '--dns-timeout', '1s']);
   const peer = await listenOn(t);
   const tunnel = await openTunnel(t, proxy, peer);
   const port = String(tunnel.client.localPort);

@@ -15,6 +15,11 @@ const SAMPLES: Readonly<Record<string, readonly [string, string, string]>> = {
   NAME: ['ann', 'bob', 'cy'],
   PASSWORD: ['a:a', 'b b', 'ü'],
   RULE: ['*.a.example:443', '10.0.0.0/8:1-9', '[2001:db8::]/32:*'],
+  '[RULE=]WAY[,WAY...]': [
+    'http://p.example:3128',
+    '*.a.example:443,8443=socks5h://u:p%2Cw@[::1],direct',
+    '10.0.0.0/8:*=direct',
+  ],
   LEVEL: ['debug', 'warn', 'silent'],
   'auto|splice|stream': ['splice', 'stream', 'auto'],
   'json|pretty': ['json', 'pretty', 'json'],

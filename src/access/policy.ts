@@ -49,10 +49,12 @@ export interface Decision {
   /**
    * Whether this address may be dialled for this target.
    *
+   * @param address undefined: it will not be known, for a parent proxy resolves the name. Then only a name rule allows it, or
+   *   the absence of rules
    * @param resolved the name that DNS answered for, where a search domain made it another than the target's
    * @returns undefined when it may, otherwise the refusal
    */
-  readonly judge: (address: string, resolved?: string) => TunnelError | undefined;
+  readonly judge: (address: string | undefined, resolved?: string) => TunnelError | undefined;
 }
 
 /** The rules in force, and what only the running server knows. */
@@ -90,6 +92,15 @@ export function parseRule(text: string): Rule | { readonly problem: string } {
   return 'problem' in hosts ? hosts : { text, hosts, ports };
 }
 
+/** Whether a target is one of those that a rule names: a name by its pattern, an address by its range. No name is resolved. */
+export function matches(rule: Rule, target: Target): boolean {
+  if (!hasPort(rule.ports, target.port)) return false;
+  if (matchesName(rule, target)) return true;
+  return (
+    target.family !== 0 && 'network' in rule.hosts && holdsOne(rule.hosts, destinationViews(target.host))
+  );
+}
+
 /**
  * The policy over these rules. A range rule opens a special-purpose range by lying inside it: `127.0.0.0/8` means loopback,
  * `0.0.0.0/0` or `[fc00::]/7` do not mean what cloud metadata hides among them.
@@ -120,7 +131,7 @@ function remembering({ rule, judge }: Decision, isOwn: (address: string) => bool
     judge(address, resolved) {
       const question = `${address} ${resolved}`;
       // The machine may have got an address since.
-      if (permitted.has(question) && !isOwn(address)) return undefined;
+      if (permitted.has(question) && (address === undefined || !isOwn(address))) return undefined;
       const refusal = judge(address, resolved);
       if (refusal !== undefined) return refusal;
       if (permitted.size >= REMEMBERED) permitted.clear();
@@ -145,7 +156,7 @@ function decider(options: PolicyOptions): Policy['decide'] {
     const allowedRanges = rangesOf(allowAtPort);
     if (!byDefault && rule === undefined && allowedRanges.length === 0) throw unallowed(target, false);
 
-    const judge = (address: string, resolved = host): TunnelError | undefined => {
+    const judgeAddress = (address: string, resolved = host): TunnelError | undefined => {
       const views = addressViews(address);
       const where = describe(target, address);
       if (views.some((view) => options.isOwnListener(view.toString(), port))) {
@@ -173,6 +184,13 @@ function decider(options: PolicyOptions): Policy['decide'] {
       return unallowed(target, false, address);
     };
 
+    const judgeName = (): TunnelError | undefined => {
+      if (isLocalhost(host)) return judgeAddress('127.0.0.1') && judgeAddress('::1');
+      return byDefault || rule !== undefined ? undefined : unnamed(target);
+    };
+    const judge: Decision['judge'] = (address, resolved) =>
+      address === undefined ? judgeName() : judgeAddress(address, resolved);
+
     // A literal is its own address: no need to wait for the dial to refuse it.
     const refusal = target.family === 0 ? undefined : judge(host);
     if (refusal !== undefined) throw refusal;
@@ -195,6 +213,20 @@ function unallowed(target: Target, byDefault: boolean, address?: string): Tunnel
       : `${describe(target, address)} matches no allow rule`,
     remedy: toAllow(authority, byDefault),
   });
+}
+
+/** Refuses a name whose addresses stay unknown here, where rules about addresses alone could allow it. */
+function unnamed(target: Target): TunnelError {
+  const authority = formatAuthority(target.host, target.port);
+  return new TunnelError('destination_denied', {
+    detail: `${authority} matches no allow rule by name, and by address it cannot be judged: the parent proxy resolves it`,
+    remedy: `add --allow ${authority}, or --parent ${authority}=direct`,
+  });
+}
+
+/** Loopback whoever resolves it (RFC 6761 §6.3). */
+function isLocalhost(host: string): boolean {
+  return host === 'localhost' || host.endsWith('.localhost');
 }
 
 /** The first rule ends what is allowed without rules; who follows the remedy must not lose that unawares. */

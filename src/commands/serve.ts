@@ -22,7 +22,7 @@ export const SERVE_SUMMARY = 'run the proxy';
  */
 export async function serve(argv: readonly string[], { env, version }: ServiceProcess): Promise<number> {
   const { config, warnings } = loadConfig(SERVE, argv, env);
-  const service = new Service(config, version, config.upgrade);
+  const service = new Service(config, version);
   const { picked, room } = service;
   const configured = credentialsOf(config);
   const invented = configured.length === 0 && !config.noAuth ? inventCredential() : undefined;
@@ -30,18 +30,12 @@ export async function serve(argv: readonly string[], { env, version }: ServicePr
   const stages: HttpStages = {
     ...service.stages,
     authenticator: config.noAuth ? everybody : basicAuthenticator(credentials, createFailureThrottle()),
-    policy: createPolicy({
-      ...config,
-      isOwnListener: (address, port) => listener.isOwn(address, port) || service.isOwn(address, port),
-    }),
+    policy: createPolicy({ ...config, isOwnListener: service.isOwnListener }),
     slots: createTunnelSlots({ ...config, maxTunnels: room.tunnels }),
-    forwarding: {
-      upgrades: config.upgrade,
-      pseudonym: config.noVia ? undefined : `spliceway-${randomBytes(4).toString('hex')}`,
-    },
+    forwarding: { upgrades: config.upgrade, pseudonym: service.viaName },
     lingerMs: config.lingerTimeout,
   };
-  const listener: Listener = new Listener(
+  const listener = new Listener(
     { listen: config.listen, maxConnections: room.connections },
     stages,
     (admit) => new HttpReception({ handshakeTimeoutMs: config.handshakeTimeout }, stages, admit),

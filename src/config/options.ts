@@ -1,6 +1,7 @@
 import type { Credential } from '../access/credentials.js';
 import { parseRule, type Rule } from '../access/policy.js';
 import { LOG_LEVELS } from '../observe/log.js';
+import { parseWays, type Way } from '../upstream/parent.js';
 import {
   oneOf,
   type Parsed,
@@ -153,6 +154,17 @@ export const OPTIONS = {
     parse: parseDuration,
   }),
 
+  parent: option({
+    name: 'parent',
+    placeholder: '[RULE=]WAY[,WAY...]',
+    repeatable: 'words',
+    // A way may hold a password.
+    secret: true,
+    group: 'Dialling',
+    help: 'Reach what RULE fits, or everything, through other proxies, tried in order; the first --parent that fits counts. Without: direct.',
+    parse: parentOption,
+  }),
+
   relay: option({
     name: 'relay',
     placeholder: 'auto|splice|stream',
@@ -264,6 +276,13 @@ export const OPTIONS = {
 /** The configuration of `spliceway serve`, durations in milliseconds. */
 export type Config = ConfigOf<typeof OPTIONS>;
 
+/** One `--parent`. */
+export interface ParentRow {
+  /** What it is for; undefined: everything. */
+  readonly rule: Rule | undefined;
+  readonly ways: readonly Way[];
+}
+
 /** The users of a configuration. */
 export function credentialsOf(config: Config): readonly Credential[] {
   const { username, password, user } = config;
@@ -273,4 +292,15 @@ export function credentialsOf(config: Config): readonly Credential[] {
 function ruleOption(text: string): Parsed<Rule> {
   const rule = parseRule(text);
   return 'problem' in rule ? { problem: `is not a rule: ${rule.problem}` } : { value: rule };
+}
+
+/** `[RULE=]WAY[,WAY...]`: where `=` stands before any way, a rule stands before it. */
+function parentOption(text: string): Parsed<ParentRow> {
+  const [, ruleText, waysText = text] = /^((?:(?!:\/\/)[^=])*)=(.*)$/s.exec(text) ?? [];
+  const rule = ruleText === undefined ? undefined : parseRule(ruleText);
+  if (rule !== undefined && 'problem' in rule)
+    return { problem: 'has something before = that is not a rule' };
+  const ways = parseWays(waysText);
+  if ('problem' in ways) return ways;
+  return { value: { rule, ways } };
 }

@@ -2,8 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../reasons.js';
 import { formatHttpHost, parseHttpUrl, type Target } from '../target.js';
 import { targetInvalid } from './connect.js';
-import { endToEnd, hasPassed, tokensOf, withVia } from './fields.js';
+import { endToEnd, tokensOf, withVia } from './fields.js';
 import { malformed, type RequestHead, readHead } from './head.js';
+import { refuseLoop, viaEntries } from './via.js';
 
 /** The longest URL, in bytes: RFC 9110 §4.1 wants 8000 at least to be taken. */
 const MAX_URL_BYTES = 8192;
@@ -25,6 +26,8 @@ export interface AbsoluteRequest extends RequestHead {
   /** The protocols among {@link ForwardingOptions.upgrades} that the client offers to switch to, as it wrote them. */
   readonly upgrade: readonly string[];
   readonly hasContent: boolean;
+  /** The proxies that it has come through (RFC 9110 §7.6.3). */
+  readonly via: readonly string[];
   /** The fields for the origin, names and values in turn. */
   readonly fields: readonly string[];
 }
@@ -56,16 +59,14 @@ export function readAbsolute(message: IncomingMessage, options: ForwardingOption
       parsed.problem,
       'write http://host[:port]/path; TLS goes through CONNECT host:port',
     );
-  if (options.pseudonym !== undefined && hasPassed(head.via, options.pseudonym)) {
-    throw new TunnelError('proxy_loop_detected', {
-      detail: `the request for ${formatHttpHost(parsed.target)} has come back to this proxy`,
-    });
-  }
+  const via = viaEntries(message);
+  refuseLoop(via, options.pseudonym);
   const hasContent =
     transferEncoding !== undefined || (contentLength !== undefined && Number(contentLength) > 0);
   const upgrade = hasContent ? [] : offered(message, options.upgrades);
   return {
     ...head,
+    via,
     target: parsed.target,
     method,
     path: parsed.path ?? (method === 'OPTIONS' ? '*' : '/'),

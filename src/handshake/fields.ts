@@ -40,11 +40,6 @@ export function tokensOf(raw: readonly string[], field: string): readonly string
   return tokens.filter((token) => token !== '');
 }
 
-/** Whether a `Via` line names this pseudonym: the message has been here before (RFC 9110 §7.6.3). */
-export function hasPassed(via: readonly string[], pseudonym: string): boolean {
-  return via.some((line) => line.split(',').some((entry) => entry.trim().split(/\s+/)[1] === pseudonym));
-}
-
 /** The fields with our entry behind those of the proxies before us; unchanged where there is to be none. */
 export function withVia(
   fields: readonly string[],

@@ -12,8 +12,6 @@ export interface RequestHead {
   readonly credentials: string | undefined;
   /** The value of `User-Agent`, for the log. */
   readonly userAgent: string | undefined;
-  /** The lines of `Via` (RFC 9110 §7.6.3). */
-  readonly via: readonly string[];
   /** The values of `Content-Length` and `Transfer-Encoding`; undefined where there is none. */
   readonly contentLength: string | undefined;
   readonly transferEncoding: string | undefined;
@@ -39,7 +37,6 @@ export function readHead(message: IncomingMessage): RequestHead {
   let userAgent: string | undefined;
   let contentLength: string | undefined;
   let transferEncoding: string | undefined;
-  let via = NONE;
   for (const [name, value] of headerFields(message.rawHeaders)) {
     switch (name) {
       case 'host':
@@ -53,9 +50,6 @@ export function readHead(message: IncomingMessage): RequestHead {
       case 'user-agent':
         userAgent ??= value;
         break;
-      case 'via':
-        via = [...via, value];
-        break;
       case 'transfer-encoding':
         transferEncoding = transferEncoding === undefined ? value : `${transferEncoding}, ${value}`;
         break;
@@ -67,10 +61,8 @@ export function readHead(message: IncomingMessage): RequestHead {
   // OpenVPN sends HTTP/1.0 without Host, which HTTP/1.0 allows.
   if (hosts === 0 && message.httpVersion === '1.1')
     throw malformed('the Host header is missing', 'send Host: host:port');
-  return { credentials, userAgent, via, contentLength, transferEncoding };
+  return { credentials, userAgent, contentLength, transferEncoding };
 }
-
-const NONE: readonly string[] = [];
 
 /** Names in lower case, with their values. */
 export function* headerFields(raw: readonly string[]): Generator<readonly [string, string]> {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { type Logger, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
-import { printable, REASONS, type Reason } from '../reasons.js';
+import { type DialTimings, printable, REASONS, type Reason } from '../reasons.js';
 import { formatAuthority } from '../target.js';
 import { isProbe, type TunnelRecord } from './tunnel-record.js';
 
@@ -183,6 +183,8 @@ export function logClose(logger: Logger, record: TunnelRecord): void {
     user: userOf(record),
     target: targetOf(record),
     address: addressOf(record),
+    parent: timings?.parents?.find(({ result }) => result === 'opened')?.name,
+    parentsFailed: parentsFailed(timings),
     dnsMs: rounded(timings?.dnsMs),
     connectMs: rounded(timings?.connectMs),
     method: forwarded?.method,
@@ -205,6 +207,14 @@ export function logClose(logger: Logger, record: TunnelRecord): void {
       fields,
       `failed: ${refusal?.message ?? 'no end was reported'}`,
     );
+}
+
+/** The parents that led nowhere, each once. Retries may have tried them often. */
+function parentsFailed(timings: DialTimings | undefined): readonly string[] | undefined {
+  const failed = (timings?.parents ?? []).filter(({ result }) => result !== 'opened');
+  return failed.length === 0
+    ? undefined
+    : [...new Set(failed.map(({ name, result }) => `${printable(name)} ${result}`))];
 }
 
 function clientOf({ clientAddress, clientPort }: TunnelRecord): string {

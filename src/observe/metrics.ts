@@ -11,6 +11,9 @@ import {
 const LATENCY_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const DURATION_BUCKETS = [0.1, 1, 10, 60, 600, 3600, 14_400, 43_200, 86_400, 604_800];
 
+/** So many parents that nobody configured by name, but a PAC file or the environment told, have a label of their own. */
+const MAX_FOUND_PARENTS = 50;
+
 /** Every metric of spliceway's own. Label sets are closed: no host, no client, nothing that a client can make up. */
 export const METRICS = {
   spliceway_build_info: row('gauge', 'Always 1; the labels tell what runs.', ['version', 'node_version']),
@@ -105,7 +108,17 @@ export const METRICS = {
     LATENCY_BUCKETS,
   ),
   spliceway_dial_failures_total: row('counter', 'Dials that failed, by reason.', ['reason']),
-  spliceway_dns_duration_seconds: row('histogram', 'Resolving the name of the target.', [], LATENCY_BUCKETS),
+  spliceway_parent_dials_total: row(
+    'counter',
+    'Tries to go through a parent proxy; result is opened or the reason why not. Parents of a PAC file or the environment beyond the first 50 are called other.',
+    ['parent', 'result'],
+  ),
+  spliceway_dns_duration_seconds: row(
+    'histogram',
+    'Resolving the name of the target, or of a parent.',
+    [],
+    LATENCY_BUCKETS,
+  ),
   spliceway_dns_failures_total: row('counter', 'Names that did not resolve, by reason.', ['reason']),
   spliceway_authentication_failures_total: row(
     'counter',
@@ -166,6 +179,8 @@ export interface MetricsOptions {
   readonly exchangeCauses: readonly string[];
   /** The protocols that connections may switch to. */
   readonly upgrades: readonly string[];
+  /** The parents that are configured by name; default none. */
+  readonly parents?: readonly string[];
   /** What the engine holds and has done since it began; absent where it has nothing to tell. */
   readonly relayTotals?: (() => EngineTotals) | undefined;
 }
@@ -225,6 +240,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const forwardedEnded = { up: 0, down: 0 };
   const dialDuration = histogram('spliceway_dial_duration_seconds');
   const dialFailures = counter('spliceway_dial_failures_total');
+  const parentDials = counter('spliceway_parent_dials_total');
   const dnsDuration = histogram('spliceway_dns_duration_seconds');
   const dnsFailures = counter('spliceway_dns_failures_total');
   const authenticationFailures = counter('spliceway_authentication_failures_total');
@@ -302,7 +318,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
     if (forwarded?.upgrade !== undefined) upgrades.inc({ token: forwarded.upgrade, result });
   };
 
-  const dialled = ({ dnsMs, connectMs }: DialTimings) => {
+  const parentNames = new Set(options.parents);
+  for (const parent of parentNames) parentDials.inc({ parent, result: 'opened' }, 0);
+  const mostParents = parentNames.size + MAX_FOUND_PARENTS;
+  const parentLabel = (name: string) => {
+    if (parentNames.size < mostParents) parentNames.add(name);
+    return parentNames.has(name) ? name : 'other';
+  };
+
+  const dialled = ({ dnsMs, connectMs, parents = [] }: DialTimings) => {
+    for (const { name, result } of parents) parentDials.inc({ parent: parentLabel(name), result });
     if (dnsMs !== undefined) dnsDuration.observe(dnsMs / 1000);
     if (connectMs !== undefined) dialDuration.observe(connectMs / 1000);
   };

@@ -1,5 +1,5 @@
 import { readSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 
 /**
  * The file descriptor of a TCP connection: `_handle.fd`, which Node does not document and has had since version 8.
@@ -13,6 +13,13 @@ export function descriptorOf(socket: Socket): number | undefined {
   const descriptor: unknown =
     typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined;
   return typeof descriptor === 'number' && descriptor >= 0 ? descriptor : undefined;
+}
+
+/** The TCP connection that carries a socket's bytes: below TLS `_parent`, which Node does not document; otherwise the socket itself. */
+export function carrierOf(socket: Socket): Socket {
+  if (!('encrypted' in socket)) return socket;
+  const below: unknown = Reflect.get(socket, '_parent');
+  return below instanceof Socket ? below : socket;
 }
 
 /** What was left in the kernel of a connection that Node has stopped reading. */
@@ -30,17 +37,19 @@ const MAX_CHUNKS = 1024;
 /**
  * Reads what the kernel still has of a connection, and how it ended. Node tells neither in two cases: libuv reports an end
  * of file where bytes and the reset behind them arrive together (before https://github.com/libuv/libuv/pull/4997), and a
- * write that fails closes the socket with all that was not read yet. Only for sockets that Node will not read any more.
+ * write that fails closes the socket with all that was not read yet. Only for sockets that Node will not read any more. Of TLS it
+ * tells how the connection below ended; what is left there nobody can decrypt any more.
  */
 export function readLeftover(socket: Socket): Leftover {
-  const descriptor = descriptorOf(socket);
+  const carrier = carrierOf(socket);
+  const descriptor = descriptorOf(carrier);
   const chunks: Buffer[] = [];
   if (descriptor === undefined) return { chunks };
   try {
-    while (chunks.length < MAX_CHUNKS) {
+    for (let reads = 0; reads < MAX_CHUNKS; reads += 1) {
       const bytes = readSync(descriptor, SCRATCH);
       if (bytes === 0) break;
-      chunks.push(Buffer.from(SCRATCH.subarray(0, bytes)));
+      if (carrier === socket) chunks.push(Buffer.from(SCRATCH.subarray(0, bytes)));
     }
   } catch (error) {
     const failure = error as NodeJS.ErrnoException; // What node:fs throws for descriptors and buffers that are as they should be.

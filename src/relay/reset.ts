@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { carrierOf } from './descriptor.js';
 import { unsentBytes } from './send-queue.js';
 
-/** Closes a socket with a RST, now: what waits to be sent is dropped. Does nothing to a socket that is closed already. */
+/** Closes a socket, or the one below its TLS, with a RST, now: what waits to be sent is dropped. Does nothing to a socket that is closed already. */
 export function resetNow(socket: Socket): void {
   if (socket.destroyed) return;
   // While libuv carries out a shutdown it refuses to reset the handle, and the handle would leak.
@@ -10,7 +11,10 @@ export function resetNow(socket: Socket): void {
     socket.once('finish', () => resetNow(socket));
     return;
   }
-  socket.resetAndDestroy();
+  const carrier = carrierOf(socket);
+  // Node resets TCP alone.
+  if ('encrypted' in carrier) carrier.destroy();
+  else carrier.resetAndDestroy();
 }
 
 /**

@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
 import type { StopSignal } from '../stop.js';
-import { type Leftover, readLeftover } from './descriptor.js';
+import { carrierOf, type Leftover, readLeftover } from './descriptor.js';
 import { HandshakeOnly } from './handshake-only.js';
 import type { Relay, RelayCause, RelayEnd, RelayEngine, RelayOptions, RelayTunnel } from './relay.js';
 import { resetAfterDelivery, resetNow } from './reset.js';
 
-/** The reference engine: Node streams, on every platform, also for a client leg inside TLS. */
+/** The reference engine: Node streams, on every platform, also for a leg inside TLS. */
 export const streamEngine: RelayEngine = {
   name: 'stream',
   relay: (tunnel, options, signal) => new StreamRelay(tunnel, options, signal),
@@ -91,6 +91,8 @@ class StreamRelay implements Relay {
       this.#count(side, chunk);
       if (!sink.write(chunk, written)) socket.pause();
     });
+    // Whoever read from it before may have paused it.
+    socket.resume();
     sink.on('drain', () => {
       this.#lastActivityMs = performance.now();
       socket.resume();
@@ -202,7 +204,7 @@ class StreamRelay implements Relay {
   #probe(side: Side): void {
     const socket = this.#tunnel[side];
     if (socket.readableEnded && socket.writable && socket.writableLength === 0) {
-      socket.write('', this.#written[side]);
+      carrierOf(socket).write('', this.#written[side]);
     }
   }
 }

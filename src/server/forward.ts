@@ -12,6 +12,9 @@ import type { ForwardedRequest, TunnelRecord } from '../observe/tunnel-record.js
 import { TunnelError } from '../reasons.js';
 import { type Answer, ask, deliver, type Interim } from '../relay/exchange.js';
 import type { Relay } from '../relay/relay.js';
+import { formatHttpHost } from '../target.js';
+import type { Upstream } from '../upstream/dial.js';
+import { parentRefusal } from '../upstream/parent.js';
 import { admit, asRefusal, newRecord, type RequestControl, reach, type Stages } from './request.js';
 import { accountAtEnd, startRelay, watchClient } from './tunnel.js';
 
@@ -71,11 +74,15 @@ async function forward(
     const forwarded = forwardedOf(request);
     record.forwarded = forwarded;
     const decision = admit(request, record, stages);
-    const upstream = await reach(request.target, decision, record, stages, stop);
+    const upstream = await reach(request.target, decision, record, stages, stop, {
+      // Proxies forward an offer to switch protocols as little as Squid does, but they let tunnels through.
+      for: request.upgrade.length > 0 ? 'tunnel' : 'request',
+      via: request.via,
+    });
     upstreamSocket = upstream.socket;
     const answer = await ask(
       {
-        ...{ message, upstream: upstream.socket, ...request },
+        ...{ message, upstream: upstream.socket, ...request, ...addressed(request, upstream) },
         idleTimeoutMs: stages.relayOptions.idleTimeoutMs,
         onInterim: (interim) => sayInterim(event, interim, forwarding),
       },
@@ -90,6 +97,7 @@ async function forward(
       if (answer.early.length > 0) upstream.socket.unshift(answer.early);
       return startRelay({ client, upstream: upstream.socket, early, reply }, record, stages, control);
     }
+    refuseChallenge(answer.incoming, upstream);
     const response = beginResponse(event, answer.incoming, forwarding);
     forwarded.answered = { status, atMs: performance.now(), bytes: bytesOf(upstream.socket) };
     metrics.forwardAnswered(record);
@@ -177,6 +185,34 @@ function switchedReply(
   return Buffer.from(interimHead(incoming, options, more), 'latin1');
 }
 
+/** How a request is written on its connection: a parent is told the whole URL, and who we are. */
+function addressed(
+  { target, path, fields }: AbsoluteRequest,
+  { requestForm, parent }: Upstream,
+): Pick<AbsoluteRequest, 'path' | 'fields'> {
+  if (requestForm === 'origin') return { path, fields };
+  const authorization = parent?.authorization;
+  return {
+    path: `http://${formatHttpHost(target)}${path === '*' ? '' : path}`,
+    fields: authorization === undefined ? fields : [...fields, 'Proxy-Authorization', authorization],
+  };
+}
+
+/**
+ * A client takes a 407 for ours, and would answer it with what it knows us by.
+ *
+ * @throws TunnelError for a 407 of a parent, or of an origin, which has no business to say that
+ */
+function refuseChallenge({ statusCode, statusMessage = '' }: IncomingMessage, upstream: Upstream): void {
+  if (statusCode !== 407) return;
+  if (upstream.requestForm === 'absolute' && upstream.parent !== undefined)
+    throw parentRefusal(upstream.parent.name, statusCode, statusMessage);
+  throw new TunnelError('http_protocol_error', {
+    detail: 'the destination answered 407, which is for proxies to say',
+    remedy: 'check that the destination is no proxy',
+  });
+}
+
 /** @throws TunnelError where the head of the answer cannot be passed on */
 function beginResponse(
   { message, client, response: own }: ForwardEvent,
@@ -184,12 +220,6 @@ function beginResponse(
   options: ForwardingOptions,
 ): ServerResponse {
   const { statusCode = 0, statusMessage = '' } = incoming;
-  if (statusCode === 407) {
-    throw new TunnelError('http_protocol_error', {
-      detail: 'the destination answered 407, which is for proxies to say',
-      remedy: 'check that the destination is no proxy',
-    });
-  }
   const response = own ?? responseOn(message, client);
   const isChunked = response.useChunkedEncodingByDefault && incoming.headers['content-length'] === undefined;
   try {

@@ -12,7 +12,7 @@ import { REASONS, TunnelError } from '../reasons.js';
 import type { RelayEngine, RelayOptions } from '../relay/relay.js';
 import type { StopControl } from '../stop.js';
 import type { Target } from '../target.js';
-import { type DialOptions, dial, type Upstream } from '../upstream/dial.js';
+import { type DialOptions, type DialRequest, dial, type Upstream } from '../upstream/dial.js';
 
 /** What all requests of a server share. */
 export interface Stages {
@@ -66,6 +66,7 @@ export function admit(request: Asked, record: TunnelRecord, stages: Stages): Dec
 /**
  * The stage of the dial. The decision is made with the first address that may be dialled, and said once.
  *
+ * @param how what the connection is for, and what a parent proxy is told
  * @throws TunnelError where the policy lets no address pass, or none answers
  */
 export async function reach(
@@ -74,6 +75,7 @@ export async function reach(
   record: TunnelRecord,
   { dialOptions, logger }: Stages,
   stop: StopControl,
+  how: Omit<DialRequest, 'judge'> = {},
 ): Promise<Upstream> {
   const judge: Decision['judge'] = (address, name) => {
     const refusal = decision.judge(address, name);
@@ -81,7 +83,7 @@ export async function reach(
     return refusal;
   };
   try {
-    const upstream = await dial(target, { ...dialOptions, judge }, stop);
+    const upstream = await dial(target, { ...dialOptions, ...how, judge }, stop);
     record.address = upstream.address;
     record.timings = upstream.timings;
     return upstream;

@@ -1,36 +1,12 @@
-import type { Socket } from 'node:net';
-import { type DialTimings, type Reason, TunnelError } from '../reasons.js';
+import { type ParentDial, type Reason, TunnelError } from '../reasons.js';
 import type { StopControl, StopSignal } from '../stop.js';
 import { formatAuthority, type Target } from '../target.js';
-import { raceAddresses } from './race.js';
-import { resolveName } from './resolve.js';
+import { attemptOnce } from './attempt.js';
+import { DialClock } from './dial-clock.js';
+import { ParentAnswer } from './parent.js';
+import type { DialOptions, DialRequest, Upstream } from './upstream.js';
 
-/** The deadlines of a dial, in milliseconds. */
-export interface DialOptions {
-  /** For DNS, all queries of a name together. */
-  readonly dnsTimeoutMs: number;
-  /** For one address. */
-  readonly connectTimeoutMs: number;
-  /** For everything, retries included. */
-  readonly dialTimeoutMs: number;
-  /** How long to go on trying after the first failure; 0: one try. */
-  readonly dialRetryMs: number;
-}
-
-/** Who vets addresses before they are dialled. */
-interface Judged {
-  /** @param name the name that has the address, search domain included */
-  readonly judge: (address: string, name: string) => TunnelError | undefined;
-}
-
-/** A connection to what was asked for. */
-export interface Upstream {
-  /** Half-open capable, with an `error` listener; whoever receives it closes it. */
-  readonly socket: Socket;
-  /** The IP address dialled. */
-  readonly address: string;
-  readonly timings: DialTimings;
-}
+export type { DialOptions, DialRequest, Upstream } from './upstream.js';
 
 /** What a later try may change. */
 const RETRIABLE: ReadonlySet<Reason> = new Set<Reason>([
@@ -40,14 +16,19 @@ const RETRIABLE: ReadonlySet<Reason> = new Set<Reason>([
   'connection_terminated',
   'connection_timeout',
   'destination_ip_unroutable',
+  'parent_unreachable',
+  'parent_timeout',
+  'parent_refused',
+  'parent_protocol_error',
+  'parent_unknown',
 ]);
 
 const RETRY_DELAYS_MS = [100, 250, 500] as const;
 const LAST_RETRY_DELAY_MS = 1000;
 
 /**
- * Resolves the target once a try, keeps the addresses that `judge` lets pass, and races those. What is dialled is what was judged:
- * no name is resolved a second time.
+ * Reaches the target on the first way that leads there: directly, where it is resolved once a try and what is dialled is what `judge` let
+ * pass, or through a parent.
  *
  * @param stop aborted when the client is gone or the server drains: everything under way is closed, and the signal's reason
  *   thrown. The dial aborts it itself when its time is up: a controller of its own for each dial would be dear.
@@ -55,7 +36,7 @@ const LAST_RETRY_DELAY_MS = 1000;
  */
 export async function dial(
   target: Target,
-  { judge, ...options }: DialOptions & Judged,
+  options: DialOptions & DialRequest,
   stop: StopControl,
 ): Promise<Upstream> {
   const startedMs = performance.now();
@@ -66,15 +47,16 @@ export async function dial(
     stop.abort(late);
   }, options.dialTimeoutMs);
   let failure: unknown;
+  const parents: ParentDial[] = [];
   try {
     signal.throwIfAborted();
     for (let tries = 0; ; tries += 1) {
       try {
-        return await dialOnce(target, { judge, ...options }, signal);
+        return await attemptOnce(target, options, new DialClock(parents), signal);
       } catch (error) {
         // The deadline cuts the last try short; how the one before it failed tells more.
         if (signal.aborted) throw failure ?? error;
-        if (!(error instanceof TunnelError) || !RETRIABLE.has(error.reason)) throw error;
+        if (!(error instanceof TunnelError) || !isRetriable(error)) throw error;
         failure = error;
       }
       if (performance.now() - startedMs >= options.dialRetryMs) throw failure;
@@ -109,46 +91,7 @@ function tooLate(target: Target, dialTimeoutMs: number): TunnelError {
   });
 }
 
-async function dialOnce(
-  target: Target,
-  { judge, ...options }: DialOptions & Judged,
-  signal: StopSignal,
-): Promise<Upstream> {
-  const startedMs = performance.now();
-  let dnsMs: number | undefined;
-  let connectingMs: number | undefined;
-  const timings = (): DialTimings => ({
-    ...(dnsMs === undefined ? {} : { dnsMs }),
-    ...(connectingMs === undefined ? {} : { connectMs: performance.now() - connectingMs }),
-  });
-  try {
-    const { name, addresses } =
-      target.family === 0
-        ? await resolveName(target, options, signal)
-        : { name: target.host, addresses: [target.host] };
-    if (target.family === 0) dnsMs = performance.now() - startedMs;
-    const judged = addresses.map((address) => ({ address, refusal: judge(address, name) }));
-    const permitted = judged.filter(({ refusal }) => refusal === undefined).map(({ address }) => address);
-    const refusal = judged[0]?.refusal;
-    if (permitted.length === 0 && refusal !== undefined) throw refusal;
-    connectingMs = performance.now();
-    const connected = await raceAddresses(permitted, { ...options, port: target.port }, signal);
-    return {
-      socket: connected.socket,
-      address: connected.address,
-      timings: timings(),
-    };
-  } catch (error) {
-    if (!(error instanceof TunnelError)) throw error;
-    if (dnsMs !== undefined || target.family !== 0) throw error.withTimings(timings());
-    dnsMs = performance.now() - startedMs;
-    if (error.reason !== 'connection_timeout') throw error.withTimings(timings());
-    // The deadline of the dial came before any address was known.
-    throw new TunnelError('dns_timeout', {
-      detail: error.message,
-      remedy: error.remedy,
-      timings: timings(),
-      cause: error,
-    });
-  }
+/** Whether a later try may end otherwise. A parent that says no for good, a 403 say, would say it again. */
+function isRetriable({ reason, cause }: TunnelError): boolean {
+  return RETRIABLE.has(reason) && !(cause instanceof ParentAnswer && cause.status < 500);
 }

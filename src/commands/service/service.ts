@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import type { AddressInfo, Server } from 'node:net';
 import type { Logger } from 'pino';
+import { matches } from '../../access/policy.js';
 import type { Config } from '../../config/options.js';
 import { createAdmin } from '../../observe/admin.js';
 import { createLog, type Log } from '../../observe/log.js';
@@ -23,6 +25,7 @@ export type ServiceConfig = Pick<
   | 'connectTimeout'
   | 'dialTimeout'
   | 'dialRetry'
+  | 'parent'
   | 'relay'
   | 'relayThreads'
   | 'idleTimeout'
@@ -34,7 +37,8 @@ export type ServiceConfig = Pick<
   | 'drainTimeout'
   | 'logLevel'
   | 'logFormat'
->;
+> &
+  Partial<Pick<Config, 'upgrade' | 'noVia'>>;
 
 /** What a command needs of its process. */
 export interface ServiceProcess {
@@ -69,15 +73,17 @@ export class Service {
   readonly #log: Log;
   readonly #admin: Server | undefined;
   readonly #adminBound: AddressInfo[] = [];
+  #listener: Listener | undefined;
   #phase: 'starting' | 'serving' | 'draining' = 'starting';
 
-  /**
-   * @param upgrades protocols that connections may switch to, for the metrics
-   * @throws Error where the relay engine that was asked for by name is absent
-   */
-  constructor(config: ServiceConfig, version: string, upgrades: readonly string[] = []) {
+  /** What this process calls itself in `Via`, like no other; undefined where it is not to. */
+  readonly viaName: string | undefined;
+
+  /** @throws Error where the relay engine that was asked for by name is absent */
+  constructor(config: ServiceConfig, version: string) {
     this.#config = config;
     this.#version = version;
+    this.viaName = config.noVia ? undefined : `spliceway-${randomBytes(4).toString('hex')}`;
     const threads = config.relayThreads || usableCores();
     this.picked = pickRelay(config.relay, { threads, userTimeoutMs: config.userTimeout });
     const { engine, absent } = this.picked;
@@ -87,7 +93,8 @@ export class Service {
       absentEngines: absent,
       causes: RELAY_CAUSES,
       exchangeCauses: EXCHANGE_CAUSES,
-      upgrades,
+      upgrades: config.upgrade ?? [],
+      parents: config.parent.flatMap(({ ways }) => ways.flatMap((way) => ('name' in way ? [way.name] : []))),
       relayTotals: engine.totals?.bind(engine),
     });
     this.#metrics = metrics;
@@ -110,6 +117,12 @@ export class Service {
         connectTimeoutMs: config.connectTimeout,
         dialTimeoutMs: config.dialTimeout,
         dialRetryMs: config.dialRetry,
+        routes: config.parent.map(({ rule, ways }) => ({
+          ways,
+          fits: (target) => rule === undefined || matches(rule, target),
+        })),
+        isOwnListener: this.isOwnListener,
+        ...(this.viaName === undefined ? {} : { viaName: this.viaName }),
       },
       engine: this.picked.engine,
       relayOptions: {
@@ -122,10 +135,9 @@ export class Service {
     };
   }
 
-  /** Whether a connection to this address would come to the admin listener. */
-  isOwn(address: string, port: number): boolean {
-    return isBoundTo(this.#adminBound, address, port);
-  }
+  /** Whether a connection to this address would come to a listener of this process. */
+  readonly isOwnListener = (address: string, port: number): boolean =>
+    this.#listener?.isOwn(address, port) === true || isBoundTo(this.#adminBound, address, port);
 
   /**
    * Listens until a signal ends it.
@@ -134,6 +146,7 @@ export class Service {
    * @throws Error where it cannot listen
    */
   async run(listener: Listener, { banner, warnings }: Greeting): Promise<number> {
+    this.#listener = listener;
     const { logger } = this.#log;
     const { admin } = this.#config;
     if (this.#admin !== undefined && admin !== 'off')
