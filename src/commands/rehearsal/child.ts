@@ -32,6 +32,8 @@ export interface ChildExit {
 export class Child {
   readonly name: string;
   readonly logFile: string;
+  /** Of the program that was started; one that has detached itself goes on as another. */
+  readonly pid: number;
   readonly #signal: AbortSignal;
   readonly #ended: Promise<ChildExit>;
   #exit: ChildExit | undefined;
@@ -46,8 +48,9 @@ export class Child {
         stdio: ['ignore', log.fd, log.fd],
         detached: true,
       });
+      const spawned = once(started, 'spawn');
       const child = new Child(command, started);
-      await once(started, 'spawn');
+      await spawned;
       return child;
     } finally {
       await log.close();
@@ -57,6 +60,8 @@ export class Child {
   private constructor(command: ChildCommand, started: ChildProcess) {
     this.name = command.name;
     this.logFile = command.logFile;
+    // 0 where it could not be started: then nobody gets to see it.
+    this.pid = started.pid ?? 0;
     this.#signal = command.signal;
     this.#ended = new Promise((resolve) => {
       started.once('exit', (code, signal) => {

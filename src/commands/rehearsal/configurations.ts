@@ -7,6 +7,18 @@ export const GENERATIONS = ['1.4', '1.5', '1.6', 'crane'] as const;
 /** One of `GENERATIONS`. */
 export type Generation = (typeof GENERATIONS)[number];
 
+/**
+ * Where both stunnels of a generation accept connections, and where rsync's daemon does.
+ *
+ * Source: as of the templates below.
+ */
+export const CLUSTER_PORTS = {
+  '1.4': { stunnel: 2222, rsync: 22 },
+  '1.5': { stunnel: 2222, rsync: 22 },
+  '1.6': { stunnel: 6443, rsync: 2222 },
+  crane: { stunnel: 6443, rsync: 2222 },
+} as const satisfies Record<Generation, { readonly stunnel: number; readonly rsync: number }>;
+
 /** The key pair that MTC puts on both ends: one self-signed certificate, which is its own authority. */
 export interface KeyPair {
   readonly certificateFile: string;
@@ -162,6 +174,7 @@ secrets file = ${options.secretsFile}
  * Source: the frontend `public_ssl` and the default timeouts of openshift/router, `haproxy-config.template`.
  */
 export function routerConfiguration(options: {
+  readonly address: string;
   readonly port: number;
   readonly routeHost: string;
   readonly backend: string;
@@ -182,7 +195,7 @@ defaults
   timeout client-fin 1s
   timeout server-fin 1s
 frontend public_ssl
-  bind 127.0.0.1:${options.port}
+  bind ${options.address}:${options.port}
   tcp-request inspect-delay 5s
   tcp-request content capture req.ssl_sni len 255 if { req.ssl_hello_type 1 }
   tcp-request content accept if { req.ssl_hello_type 1 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, statfs } from 'node:fs/promises';
 
+import type { ProxyKind } from './chain.js';
 import { describeExit } from './child.js';
 import type { Generation } from './configurations.js';
 import { digestTree, type TreeDigest } from './digest.js';
@@ -8,28 +9,32 @@ import { type Excerpt, RehearsalFailure } from './failure.js';
 import {
   makeKeyPair,
   type Party,
-  type SplicewayParty,
   startRouter,
   startRsyncDaemon,
-  startSpliceway,
   startStunnelClient,
   startStunnelServer,
 } from './parties.js';
 import { poll } from './poll.js';
 import { describePrograms } from './programs.js';
 import type { Progress } from './progress.js';
+import { type RowProxy, startRow } from './row.js';
+import { openScene } from './scene.js';
 import { formatBytes } from './sizes.js';
 import { probe, transfer } from './transfer.js';
 import { generateTree } from './tree.js';
 import { type LoggedTunnel, readTunnels, renderTunnels } from './tunnels.js';
 import type { Workspace } from './workspace.js';
 
-/** What to migrate and how. `relay` is spliceway's `--relay`; absent: its own choice. */
+/**
+ * What to migrate and how. `relay` is spliceway's `--relay`; absent: its own choice. `chain` are the proxies from the
+ * source to the target, each in a network namespace of its own; absent: one spliceway, all on loopback.
+ */
 export interface MigrationOptions {
   readonly sizeBytes: number;
   readonly files: number;
   readonly generation: Generation;
   readonly relay?: string;
+  readonly chain?: readonly ProxyKind[];
 }
 
 /** Who hears how it goes, while it goes. */
@@ -38,24 +43,32 @@ export interface MigrationListener {
   progress(progress: Progress): void;
 }
 
+/** The tunnels as one proxy saw them. */
+export interface SeenTunnels {
+  readonly name: string;
+  /** Of a Squid, whose log says less: none. */
+  readonly tunnels: readonly LoggedTunnel[];
+  /** All of them, for people. */
+  readonly lines: readonly string[];
+}
+
 /** A migration that went through. It succeeded when both digests are equal. */
 export interface Migration {
   readonly source: TreeDigest;
   readonly destination: TreeDigest;
   /** How long rsync ran, in seconds. */
   readonly seconds: number;
-  readonly tunnels: readonly LoggedTunnel[];
+  /** From the source to the target. */
+  readonly row: readonly RowProxy[];
+  /** What each of `row` saw, in the same order. */
+  readonly seen: readonly SeenTunnels[];
   readonly stunnelClient: Party;
   readonly stunnelServer: Party;
-  readonly spliceway: SplicewayParty;
 }
-
-/** The Route of the rehearsal. Names below `.localhost` lead to loopback (RFC 6761 §6.3). */
-export const ROUTE_HOST = 'dvm-rehearsal.apps.target.localhost';
 
 /**
  * The story of a Direct Volume Migration: a tree in the source, the daemon, stunnel and the router of the
- * destination, spliceway between them, stunnel in the source, MTC's probe, rsync, and a look at what has arrived.
+ * destination, the proxies between them, stunnel in the source, MTC's probe, rsync, and a look at what has arrived.
  *
  * Everything that it starts and writes belongs to `workspace`, which the caller closes. Throws `RehearsalFailure`
  * when a step fails, and the workspace's reason when it is interrupted.
@@ -70,7 +83,6 @@ export async function migrate(
   const destination = workspace.path('destination');
   const module = 'rehearsal';
   const password = randomBytes(18).toString('base64url');
-  const credentials = { username: 'rehearsal', password: randomBytes(18).toString('base64url') };
 
   await requireSpace(workspace, options.sizeBytes);
   listener.step('programs', await describePrograms(workspace.programs));
@@ -79,47 +91,51 @@ export async function migrate(
   const before = await digestTree(source, workspace.signal);
   listener.step('source', `${before.entries} entries, ${formatBytes(before.contentBytes)}`);
 
+  const scene = await openScene(workspace, options.chain);
+  for (const [what, detail] of scene.steps) listener.step(what, detail);
+  const { routeHost } = scene;
   const pair = await makeKeyPair(workspace);
-  const daemon = await startRsyncDaemon(workspace, { module, directory: destination, password });
-  const stunnelServer = await startStunnelServer(workspace, { ...pair, generation, rsyncPort: daemon.port });
-  const router = await startRouter(workspace, {
-    routeHost: ROUTE_HOST,
+  const daemon = await startRsyncDaemon(scene.target, {
+    ...{ module, directory: destination, password, generation },
+  });
+  const { port: rsyncPort } = daemon;
+  const stunnelServer = await startStunnelServer(scene.target, { ...pair, generation, rsyncPort });
+  const router = await startRouter(scene.target, {
+    routeHost,
     stunnelPort: stunnelServer.port,
     // Where the generation's client goes: a Route is on 443, and crane asks for the port it listens on itself.
     preferredPort: generation === 'crane' ? 6443 : 443,
   });
-  const target = `${ROUTE_HOST}:${router.port}`;
+  const target = `${routeHost}:${router.port}`;
   listener.step('route', `${target} -> HAProxy -> stunnel -> rsync daemon`);
 
-  const spliceway = await startSpliceway(workspace, {
-    credentials,
-    allow: [`dvm-*.apps.target.localhost:${router.port}`, `127.0.0.0/8:${router.port}`],
+  const row = await startRow(scene.proxies, {
+    ...{ kinds: options.chain ?? ['spliceway'], target: { host: routeHost, port: router.port } },
+    allow: scene.allow.map((host) => `${host}:${router.port}`),
     ...(options.relay === undefined ? {} : { relay: options.relay }),
+    onStart: (proxy, parent) => listener.step(proxy.name, describeProxy(proxy, parent)),
   });
-  listener.step('spliceway', `127.0.0.1:${spliceway.port}, relay engine ${spliceway.engine}`);
-  const proxyPort = spliceway.port;
-  const stunnelClient = await startStunnelClient(workspace, {
-    ...pair,
-    generation,
-    proxyPort,
-    credentials,
-    target,
+  const [first] = row;
+  if (first === undefined) throw new Error('a row has at least one proxy');
+  const stunnelClient = await startStunnelClient(scene.source, {
+    ...{ ...pair, generation, target },
+    ...{ proxyAddress: first.address, proxyPort: first.port, credentials: first.credentials },
   });
   listener.step(
     'stunnel',
     `127.0.0.1:${stunnelClient.port}, configured as ${describeGeneration(generation)} does it`,
   );
 
-  await probe(workspace, stunnelClient.port);
+  await probe(scene.source, stunnelClient.port);
   listener.step('probe', `nc -z localhost ${stunnelClient.port} succeeded`);
-  const seconds = await transfer(workspace, {
+  const seconds = await transfer(scene.source, {
     ...{ source, module, password, port: stunnelClient.port },
     onProgress: (progress) => listener.progress(progress),
-  }).catch((error: unknown) => explainTransfer(workspace, error, { stunnelClient, spliceway, router }));
+  }).catch((error: unknown) => explainTransfer(workspace, error, { stunnelClient, row, router }));
 
-  const tunnels = await closedTunnels(workspace, spliceway, 2);
+  const seen = await Promise.all(row.map((proxy) => seenBy(workspace, proxy, 2)));
   const after = await digestTree(destination, workspace.signal);
-  return { source: before, destination: after, seconds, tunnels, stunnelClient, stunnelServer, spliceway };
+  return { source: before, destination: after, seconds, row, seen, stunnelClient, stunnelServer };
 }
 
 /** A generation for people: `MTC 1.6 and later (TLS 1.2)`. */
@@ -148,6 +164,30 @@ export async function closedTunnels(
   return closed ?? read();
 }
 
+function describeProxy(proxy: RowProxy, parent: RowProxy | undefined): string {
+  const where = `${proxy.address}:${proxy.port}`;
+  const engine = proxy.kind === 'spliceway' ? `, relay engine ${proxy.party.engine}` : '';
+  return `${where}${engine}${parent === undefined ? '' : `, parent ${parent.address}:${parent.port}`}`;
+}
+
+async function seenBy(workspace: Workspace, proxy: RowProxy, atLeast: number): Promise<SeenTunnels> {
+  const { name } = proxy;
+  if (proxy.kind === 'spliceway') {
+    const tunnels = await closedTunnels(workspace, proxy.party, atLeast);
+    return { name, tunnels, lines: tunnels.length === 0 ? ['(none)'] : renderTunnels(tunnels) };
+  }
+  const { party } = proxy;
+  const ended = await poll(
+    async () => {
+      const requests = await party.requests();
+      return requests.length >= atLeast ? requests : undefined;
+    },
+    { timeoutMs: 10_000, signal: workspace.signal },
+  );
+  const lines = ended ?? (await party.requests());
+  return { name, tunnels: [], lines: lines.length === 0 ? ['(none)'] : lines };
+}
+
 async function requireSpace(workspace: Workspace, sizeBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(workspace.directory);
   const freeBytes = bavail * bsize;
@@ -167,16 +207,23 @@ async function requireSpace(workspace: Workspace, sizeBytes: number): Promise<vo
 async function explainTransfer(
   workspace: Workspace,
   error: unknown,
-  { stunnelClient, spliceway, router }: Record<'stunnelClient' | 'spliceway' | 'router', Party>,
+  {
+    stunnelClient,
+    row,
+    router,
+  }: { readonly stunnelClient: Party; readonly row: readonly RowProxy[]; readonly router: Party },
 ): Promise<never> {
   if (!(error instanceof RehearsalFailure)) throw error;
-  const tunnels = renderTunnels(await closedTunnels(workspace, spliceway, 1));
+  const proxies = row.map(async (proxy, index) => [
+    // Those behind the one that failed may have seen nothing, and need not be waited for.
+    { program: `${proxy.name} (its tunnels)`, lines: (await seenBy(workspace, proxy, 1 - index)).lines },
+    await excerptOf(proxy.party, /"level":"(?:warn|error|fatal)"|FATAL|ERROR/),
+  ]);
   throw new RehearsalFailure(error.message, {
     excerpts: [
       ...error.excerpts,
       await excerptOf(stunnelClient, /<- HTTP|LOG[0-4]\[\d|rejected|reset|refused/),
-      { program: 'spliceway (its tunnels)', lines: tunnels },
-      await excerptOf(spliceway, /"level":"(?:warn|error|fatal)"/),
+      ...(await Promise.all(proxies)).flat(),
       await excerptOf(router, /be_no_sni|ALERT|WARNING/),
     ],
     remedy: error.remedy,

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 
 import type { Child } from './child.js';
 import {
+  CLUSTER_PORTS,
   type Generation,
   type KeyPair,
   routerConfiguration,
@@ -12,13 +13,13 @@ import {
   stunnelClientConfiguration,
   stunnelServerConfiguration,
 } from './configurations.js';
-import { startOnFreePort } from './ports.js';
+import { startOnPort } from './ports.js';
 import { parseRecords, text } from './tunnels.js';
 import type { Workspace } from './workspace.js';
 
 /**
- * A program that runs and listens on this port of 127.0.0.1. Its workspace stops it. There is one of each in a
- * workspace, since their configurations have fixed names.
+ * A program that runs and listens on this port, of 127.0.0.1 or, where it says so below, of its place's address. Its
+ * workspace stops it. There is one of each in a workspace, since their configurations have fixed names.
  */
 export interface Party {
   readonly child: Child;
@@ -49,10 +50,18 @@ export async function makeKeyPair(workspace: Workspace): Promise<KeyPair> {
   return pair;
 }
 
-/** Starts rsync's daemon with one writable module, whose directory is made when it is missing. */
+/**
+ * Starts rsync's daemon with one writable module, whose directory is made when it is missing. `generation` tells its
+ * port where that is free anyway (default: 1.6's).
+ */
 export async function startRsyncDaemon(
   workspace: Workspace,
-  options: { readonly module: string; readonly directory: string; readonly password: string },
+  options: {
+    readonly module: string;
+    readonly directory: string;
+    readonly password: string;
+    readonly generation?: Generation;
+  },
 ): Promise<Party> {
   await mkdir(options.directory, { recursive: true });
   const secretsFile = await workspace.write('rsyncd.secrets', `root:${options.password}\n`);
@@ -64,7 +73,8 @@ export async function startRsyncDaemon(
     'rsyncd.conf',
     rsyncDaemonConfiguration({ ...options, secretsFile, asRoot: asRoot && !disguised }),
   );
-  return startOnFreePort((port) => {
+  const usual = CLUSTER_PORTS[options.generation ?? '1.6'].rsync;
+  return startOnPort(workspace.place, { usual }, (port) => {
     const { rsync } = workspace.programs;
     const args = [
       '--daemon',
@@ -90,7 +100,8 @@ export function startStunnelServer(
   workspace: Workspace,
   options: KeyPair & { readonly generation: Generation; readonly rsyncPort: number },
 ): Promise<Party> {
-  return startOnFreePort(async (port) => {
+  const usual = CLUSTER_PORTS[options.generation].stunnel;
+  return startOnPort(workspace.place, { usual }, async (port) => {
     const accept = `127.0.0.1:${port}`;
     const connect = `127.0.0.1:${options.rsyncPort}`;
     const configuration = stunnelServerConfiguration({ ...options, accept, connect });
@@ -99,22 +110,33 @@ export function startStunnelServer(
   });
 }
 
-/** Starts HAProxy as the router, on `preferredPort` when that can be had, with one Route to `stunnelPort`. */
+/**
+ * Starts HAProxy as the router, at its place's address, on `preferredPort` (default: any, or 443 where all are free)
+ * when that can be had, with one Route to `stunnelPort`.
+ */
 export function startRouter(
   workspace: Workspace,
   options: { readonly routeHost: string; readonly stunnelPort: number; readonly preferredPort?: number },
 ): Promise<Party> {
-  const { routeHost } = options;
-  return startOnFreePort(async (port) => {
+  const { routeHost, preferredPort } = options;
+  const { address } = workspace.place;
+  const choice = { usual: preferredPort ?? 443, prefer: preferredPort !== undefined };
+  return startOnPort(workspace.place, choice, async (port) => {
     const backend = `127.0.0.1:${options.stunnelPort}`;
-    const file = await workspace.write('haproxy.cfg', routerConfiguration({ port, routeHost, backend }));
+    const configuration = routerConfiguration({ address, port, routeHost, backend });
+    const file = await workspace.write('haproxy.cfg', configuration);
     return workspace.start('HAProxy', workspace.programs.haproxy, ['-db', '-f', file]);
-  }, options.preferredPort);
+  });
 }
 
+/** The port of a proxy whose place has ports of its own: Squid's, and spliceway's by default. */
+export const PROXY_PORT = 3128;
+
 /**
- * Starts `spliceway serve` of this very package on a free port, with these allow rules, and waits until it says that
- * it listens. `relay` is the value of `--relay`; without it spliceway chooses.
+ * Starts `spliceway serve` of this very package at its place's address, on a free port or on `PROXY_PORT`, with these
+ * allow rules, and waits until it says that it listens. `relay` is the value of `--relay`; without it spliceway
+ * chooses. `parent` is the URL of the proxy that it goes through (absent: none), `name` what its log and messages
+ * call it (default `spliceway`).
  */
 export async function startSpliceway(
   workspace: Workspace,
@@ -122,16 +144,19 @@ export async function startSpliceway(
     readonly credentials: ProxyCredentials;
     readonly allow: readonly string[];
     readonly relay?: string;
+    readonly parent?: string;
+    readonly name?: string;
   },
 ): Promise<SplicewayParty> {
+  const { address, ports } = workspace.place;
   const child = await workspace.start(
-    'spliceway',
+    options.name ?? 'spliceway',
     process.execPath,
     [
       ...[fileURLToPath(new URL('../../cli.js', import.meta.url)), 'serve'],
       ...[
         '--listen',
-        '127.0.0.1:0',
+        `${address}:${ports === 'own' ? PROXY_PORT : 0}`,
         '--admin',
         '127.0.0.1:0',
         '--log-format',
@@ -142,7 +167,12 @@ export async function startSpliceway(
       ...options.allow.flatMap((rule) => ['--allow', rule]),
       ...(options.relay === undefined ? [] : ['--relay', options.relay]),
     ],
-    { SPLICEWAY_USERNAME: options.credentials.username, SPLICEWAY_PASSWORD: options.credentials.password },
+    // Not as arguments, which ps shows to everybody.
+    {
+      SPLICEWAY_USERNAME: options.credentials.username,
+      SPLICEWAY_PASSWORD: options.credentials.password,
+      ...(options.parent === undefined ? {} : { SPLICEWAY_PARENT: options.parent }),
+    },
   );
   const listening = await child.until('its record "listening"', async () =>
     parseRecords(await child.log()).find((record) => record.event === 'listening'),
@@ -153,21 +183,24 @@ export async function startSpliceway(
 }
 
 /**
- * Starts the stunnel client of a generation. `proxyPort` is spliceway's, `target` the `host:port` that it asks for.
+ * Starts the stunnel client of a generation. `proxyPort` is the proxy's, at `proxyAddress` (default 127.0.0.1), and
+ * `target` the `host:port` that it asks for.
  * It listens on loopback alone; the configuration is the toolkit's in everything else.
  */
 export function startStunnelClient(
   workspace: Workspace,
   options: KeyPair & {
     readonly generation: Generation;
+    readonly proxyAddress?: string;
     readonly proxyPort: number;
     readonly credentials: ProxyCredentials;
     readonly target: string;
   },
 ): Promise<Party> {
-  return startOnFreePort(async (port) => {
+  const usual = CLUSTER_PORTS[options.generation].stunnel;
+  return startOnPort(workspace.place, { usual }, async (port) => {
     const accept = `127.0.0.1:${port}`;
-    const proxy = `127.0.0.1:${options.proxyPort}`;
+    const proxy = `${options.proxyAddress ?? '127.0.0.1'}:${options.proxyPort}`;
     const configuration = stunnelClientConfiguration({ ...options, ...options.credentials, accept, proxy });
     const file = await workspace.write('stunnel-client.conf', configuration);
     return workspace.start('stunnel client', workspace.programs.stunnel, [file]);

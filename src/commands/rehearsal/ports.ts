@@ -2,6 +2,30 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 
 import type { Child } from './child.js';
+import type { Place } from './place.js';
+
+/** Which port a program is to have. */
+export interface PortChoice {
+  /** The one that it has in a cluster. */
+  readonly usual: number;
+  /** Where ports are shared, try the usual one first. A privileged port that we may not bind counts as taken. Default: no. */
+  readonly prefer?: boolean;
+}
+
+/**
+ * Starts a program that must be told its port, and returns both once it listens there: on the usual one in a place
+ * whose ports are its own, otherwise on one that is free. Throws what `start` throws.
+ */
+export async function startOnPort(
+  place: Place,
+  { usual, prefer = false }: PortChoice,
+  start: (port: number) => Promise<Child>,
+): Promise<{ readonly child: Child; readonly port: number }> {
+  if (place.ports === 'shared') return startOnFreePort(start, prefer ? usual : undefined);
+  const child = await start(usual);
+  await child.untilListening(usual);
+  return { child, port: usual };
+}
 
 /**
  * Starts a program that must be told its port, on one that is free, and returns both once it listens there on

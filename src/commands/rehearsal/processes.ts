@@ -19,21 +19,23 @@ export async function processesWith(variable: string, value: string): Promise<re
 }
 
 /**
- * Whether one of these processes itself listens on this TCP port (IPv4). Asked of the kernel instead of by
- * connecting: a connection to the stunnel client would open a tunnel, and a stranger may answer on a stolen port.
+ * Whether one of these processes itself listens on this TCP port (IPv4) of the network namespace that it is in.
+ * Asked of the kernel instead of by connecting: a connection to the stunnel client would open a tunnel, and a
+ * stranger may answer on a stolen port.
  *
  * Source: proc_pid_net(5), table `tcp`: state 0A is LISTEN, the tenth field the socket's inode.
  */
 export async function isListening(pids: readonly number[], port: number): Promise<boolean> {
   const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
-  const table = (await readOrEmpty('/proc/net/tcp')).split('\n').map((line) => line.trim().split(/\s+/));
-  const inodes = new Set(
-    table
-      .filter(([, local, , state]) => local?.endsWith(wanted) === true && state === '0A')
-      .map((fields) => `socket:[${fields[9]}]`),
-  );
-  if (inodes.size === 0) return false;
   for (const pid of pids) {
+    const lines = (await readOrEmpty(`/proc/${pid}/net/tcp`)).split('\n');
+    const inodes = new Set(
+      lines
+        .map((line) => line.trim().split(/\s+/))
+        .filter(([, local, , state]) => local?.endsWith(wanted) === true && state === '0A')
+        .map((fields) => `socket:[${fields[9]}]`),
+    );
+    if (inodes.size === 0) continue;
     const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
     const links = descriptors.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => ''));
     if ((await Promise.all(links)).some((link) => inodes.has(link))) return true;

@@ -16,6 +16,23 @@ export const MIGRATION_PROGRAMS = {
   openssl: { executables: ['openssl'], debianPackage: 'openssl' },
 } as const satisfies Record<string, ProgramNeed>;
 
+/** What it takes besides to give each party a network namespace of its own. */
+export const LINE_PROGRAMS = {
+  ip: { executables: ['ip'], debianPackage: 'iproute2' },
+  mount: { executables: ['mount'], debianPackage: 'mount' },
+  nsenter: { executables: ['nsenter'], debianPackage: 'util-linux' },
+  unshare: { executables: ['unshare'], debianPackage: 'util-linux' },
+} as const satisfies Record<string, ProgramNeed>;
+
+/** Squid, and the program that it asks whether a password is right. */
+export const SQUID_PROGRAMS = {
+  squid: { executables: ['squid'], debianPackage: 'squid' },
+  ncsaAuth: {
+    executables: ['/usr/lib/squid/basic_ncsa_auth', '/usr/lib64/squid/basic_ncsa_auth', 'basic_ncsa_auth'],
+    debianPackage: 'squid',
+  },
+} as const satisfies Record<string, ProgramNeed>;
+
 /** Where each program of a migration lies: absolute paths. */
 export type MigrationPrograms = Readonly<Record<keyof typeof MIGRATION_PROGRAMS, string>>;
 

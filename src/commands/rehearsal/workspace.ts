@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { Child } from './child.js';
+import { type Place, THIS_MACHINE } from './place.js';
 import type { MigrationPrograms } from './programs.js';
 
 /**
@@ -13,17 +14,30 @@ export class Workspace {
   readonly directory: string;
   readonly programs: MigrationPrograms;
   readonly signal: AbortSignal;
-  readonly #children: Child[] = [];
+  /** Where `start()` starts programs. */
+  readonly place: Place;
+  readonly #children: Child[];
 
   /** Makes the directory (mode 0700, in the system's directory for temporary files). Who creates one closes it. */
   static async create(programs: MigrationPrograms, signal: AbortSignal): Promise<Workspace> {
-    return new Workspace(await mkdtemp(join(tmpdir(), 'spliceway-rehearsal-')), programs, signal);
+    const directory = await mkdtemp(join(tmpdir(), 'spliceway-rehearsal-'));
+    return new Workspace({ directory, programs, signal, place: THIS_MACHINE }, []);
   }
 
-  private constructor(directory: string, programs: MigrationPrograms, signal: AbortSignal) {
+  private constructor(
+    { directory, programs, signal, place }: Pick<Workspace, 'directory' | 'programs' | 'signal' | 'place'>,
+    children: Child[],
+  ) {
     this.directory = directory;
     this.programs = programs;
     this.signal = signal;
+    this.place = place;
+    this.#children = children;
+  }
+
+  /** The same workspace, seen from another place. Closing the one it came of stops what is started here, too. */
+  at(place: Place): Workspace {
+    return new Workspace({ ...this, place }, this.#children);
   }
 
   /** The absolute path of something in the directory. */
@@ -49,10 +63,11 @@ export class Workspace {
     environment: Readonly<Record<string, string>> = {},
   ): Promise<Child> {
     const nth = this.#children.filter((other) => other.name === name).length + 1;
+    const [program = file, ...argv] = [...this.place.enter, file, ...args];
     const child = await Child.start({
       name,
-      file,
-      args,
+      file: program,
+      args: argv,
       environment: {
         PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
         LC_ALL: 'C',
