@@ -1,7 +1,7 @@
 import type { Credential } from '../access/credentials.js';
 import { parseRule, type Rule } from '../access/policy.js';
 import { LOG_LEVELS } from '../observe/log.js';
-import { parseWays, type Way } from '../upstream/parent.js';
+import { parseWays, type WrittenWay } from '../upstream/parent.js';
 import {
   oneOf,
   type Parsed,
@@ -280,7 +280,7 @@ export type Config = ConfigOf<typeof OPTIONS>;
 export interface ParentRow {
   /** What it is for; undefined: everything. */
   readonly rule: Rule | undefined;
-  readonly ways: readonly Way[];
+  readonly ways: readonly WrittenWay[];
 }
 
 /** The users of a configuration. */

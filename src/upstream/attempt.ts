@@ -1,14 +1,16 @@
 import { REASONS, type Reason, TunnelError } from '../reasons.js';
 import type { StopSignal } from '../stop.js';
-import type { Target } from '../target.js';
+import { formatAuthority, type Target } from '../target.js';
 import type { DialClock } from './dial-clock.js';
-import type { Way } from './parent.js';
+import { findInEnvironment } from './environment.js';
+import { findInPac } from './pac.js';
+import type { WrittenWay } from './parent.js';
 import { permittedAddresses } from './permitted.js';
 import { raceAddresses } from './race.js';
 import { type Attempt, goThrough } from './through-parent.js';
 import type { Upstream } from './upstream.js';
 
-const DIRECT: readonly Way[] = [{ kind: 'direct' }];
+const DIRECT: readonly WrittenWay[] = [{ kind: 'direct' }];
 
 /**
  * Tries the ways to the target, one after the other, once. What the policy refuses on one way is not tried on another: a parent must not lead
@@ -25,11 +27,14 @@ export async function attemptOnce(
 ): Promise<Upstream> {
   const ways = attempt.routes?.find(({ fits }) => fits(target))?.ways ?? DIRECT;
   const failures: TunnelError[] = [];
-  for (const way of ways) {
+  const waiting = [...ways];
+  for (let way = waiting.shift(); way !== undefined; way = waiting.shift()) {
     try {
-      return way.kind === 'direct'
-        ? await goDirect(target, attempt, clock, signal)
-        : await goThrough(way, target, attempt, clock, signal);
+      if (way.kind === 'direct') return await goDirect(target, attempt, clock, signal);
+      if (way.kind === 'parent') return await goThrough(way, target, attempt, clock, signal);
+      const url = urlOf(target, attempt);
+      if (way.kind === 'env') waiting.unshift(findInEnvironment(url));
+      else waiting.unshift(...(await findInPac(way, url, attempt, signal)));
     } catch (error) {
       if (!(error instanceof TunnelError)) throw error;
       failures.push(error);
@@ -37,6 +42,12 @@ export async function attemptOnce(
     }
   }
   throw combined(failures).withTimings(clock.timings);
+}
+
+/** What the target is called where ways are told by URL: the scheme tells what the connection is for. */
+function urlOf({ host, port }: Target, attempt: Attempt): string {
+  const scheme = attempt.for === 'request' ? 'http' : 'https';
+  return new URL(`${scheme}://${formatAuthority(host, port)}/`).href;
 }
 
 /** Resolves the target, keeps the addresses that `judge` lets pass, and races those. */

@@ -19,14 +19,26 @@ export interface Parent {
   readonly credentials?: { readonly user: string; readonly password: string };
 }
 
-/** One way to a target, as an operator writes it. */
+/** A file that says which proxies lead where (`FindProxyForURL`). */
+export interface PacWay {
+  readonly kind: 'pac';
+  /** `pac+file://`, `pac+http://` or `pac+https://`. May hold a secret. */
+  readonly url: string;
+  /** What messages call it: the same without credentials and query. */
+  readonly name: string;
+}
+
+/** A way that ends at a target, or at a parent. */
 export type Way = { readonly kind: 'direct' } | Parent;
+
+/** One way to a target, as an operator writes it; `pac` and `env` tell ways for each target. */
+export type WrittenWay = Way | PacWay | { readonly kind: 'env' };
 
 /** Where a target may be reached: the ways are tried in order. */
 export interface Route {
   /** Whether it is for this target. */
   readonly fits: (target: Target) => boolean;
-  readonly ways: readonly Way[];
+  readonly ways: readonly WrittenWay[];
 }
 
 /** What is wrong with a way. It never holds the text: a password may be anywhere in it. */
@@ -39,8 +51,8 @@ export interface WayProblem {
  *
  * @returns at least one way, or what is wrong with the text
  */
-export function parseWays(text: string): readonly Way[] | WayProblem {
-  const ways: Way[] = [];
+export function parseWays(text: string): readonly WrittenWay[] | WayProblem {
+  const ways: WrittenWay[] = [];
   for (const [at, part] of text.split(',').entries()) {
     const way = parseWay(part);
     if ('problem' in way)
@@ -52,9 +64,22 @@ export function parseWays(text: string): readonly Way[] | WayProblem {
 
 const ORDINALS = ['its first', 'its second', 'its third', 'its fourth'];
 
-function parseWay(text: string): Way | WayProblem {
-  if (text === 'direct') return { kind: 'direct' };
+function parseWay(text: string): WrittenWay | WayProblem {
+  if (text === 'direct' || text === 'env') return { kind: text };
+  if (text.startsWith('pac+')) return parsePac(text);
   return parseParent(text);
+}
+
+function parsePac(text: string): PacWay | WayProblem {
+  const problem = 'is not pac+file:///PATH, pac+http://… or pac+https://…';
+  try {
+    const { protocol, host, pathname } = new URL(text.slice('pac+'.length));
+    if (!['file:', 'http:', 'https:'].includes(protocol) || (host === '') !== (protocol === 'file:'))
+      return { problem };
+    return { kind: 'pac', url: text, name: `pac+${protocol}//${host}${pathname}` };
+  } catch {
+    return { problem };
+  }
 }
 
 /**
@@ -69,7 +94,9 @@ export function parseParent(
   const match = /^([a-z0-9+]+):\/\/(?:([^/?#]*)@)?([^/?#@]*)(\/?)(.*)$/is.exec(text);
   const scheme = PARENT_SCHEMES.find((known) => known === match?.[1]?.toLowerCase());
   if (match === null || scheme === undefined)
-    return { problem: `is none of direct, ${PARENT_SCHEMES.map((known) => `${known}://`).join(', ')}` };
+    return {
+      problem: `is none of direct, env, pac+file://, pac+http://, pac+https://, ${PARENT_SCHEMES.map((known) => `${known}://`).join(', ')}`,
+    };
   const [, , userInfo, authority = '', , rest = ''] = match;
   if (rest !== '') return { problem: 'has something behind its host and port' };
   const place = parsePlace(

@@ -94,7 +94,9 @@ export class Service {
       causes: RELAY_CAUSES,
       exchangeCauses: EXCHANGE_CAUSES,
       upgrades: config.upgrade ?? [],
-      parents: config.parent.flatMap(({ ways }) => ways.flatMap((way) => ('name' in way ? [way.name] : []))),
+      parents: config.parent.flatMap(({ ways }) =>
+        ways.flatMap((way) => (way.kind === 'parent' ? [way.name] : [])),
+      ),
       relayTotals: engine.totals?.bind(engine),
     });
     this.#metrics = metrics;
