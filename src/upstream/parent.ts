@@ -189,7 +189,7 @@ export class ParentAnswer extends Error {
 }
 
 /**
- * What a parent's refusal of a request is to a client of ours: its words, but neither its status, which would be taken for ours, nor
+ * What a parent's refusal of a CONNECT, or its 407 to another request, is to a client of ours: its words, but neither its status, which would be taken for ours, nor
  * its challenge.
  *
  * @param name {@link Parent.name}
@@ -200,7 +200,9 @@ export function parentRefusal(name: string, status: number, phrase: string, prox
   const detail = `${name} answered ${status} ${phrase}`.trim();
   if (/;\s*error=proxy_loop_detected\b/.test(proxyStatus))
     return new TunnelError('proxy_loop_detected', { detail, cause });
-  return new TunnelError(status === 407 ? 'parent_credentials_rejected' : 'parent_refused', {
+  // tinyproxy answers a wrong password with 401.
+  const isAboutUs = status === 407 || status === 401;
+  return new TunnelError(isAboutUs ? 'parent_credentials_rejected' : 'parent_refused', {
     detail,
     cause,
   });
