@@ -28,7 +28,8 @@ export async function askSocks(
     command: 'connect',
     destination,
     existing_socket: line,
-    timeout: connectTimeoutMs,
+    // The deadline is ours, and comes first.
+    timeout: connectTimeoutMs + 1000,
     proxy: {
       host: parent.host.host,
       port: parent.port,
@@ -71,7 +72,8 @@ function failure(parent: Parent, error: unknown): TunnelError {
   if (/authentication failed|no accepted authentication/i.test(words))
     return new TunnelError('parent_credentials_rejected', { detail: `${parent.name}: ${words}` });
   // A code without a name is none of SOCKS.
-  if (/rejected connection/.test(words) && !words.includes('undefined'))
+  if (words.includes('undefined')) return protocolError(parent, 'what it answered is not SOCKS');
+  if (words.includes('rejected connection'))
     return new TunnelError('parent_refused', { detail: `${parent.name}: ${words}` });
   return protocolError(parent, words);
 }
