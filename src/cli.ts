@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { FORWARD_SUMMARY, forward } from './commands/forward.js';
 import { REHEARSE_SUMMARY, rehearse } from './commands/rehearse.js';
 import { SERVE_SUMMARY, serve } from './commands/serve.js';
-import { serveHelp } from './config/help.js';
+import { forwardHelp, serveHelp } from './config/help.js';
 import { ConfigError } from './config/load.js';
 
 /** A command of the command line. */
@@ -19,6 +20,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: SERVE_SUMMARY,
     help: serveHelp,
     run: (argv) => serve(argv, { env: process.env, version: version() }),
+  },
+  forward: {
+    summary: FORWARD_SUMMARY,
+    help: forwardHelp,
+    run: (argv) => forward(argv, { env: process.env, version: version() }),
   },
   rehearse: { summary: REHEARSE_SUMMARY, run: rehearse },
 };

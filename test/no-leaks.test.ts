@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
 import { resetNow } from '../src/relay/reset.js';
+import { settledMemory } from './fixtures/memory-once-settled.js';
 import { eventually, socketsOf } from './fixtures/process-state.js';
-import { type LogRecord, type RunningProxy, startProxy } from './fixtures/proxy.js';
+import { type RunningProxy, startProxy } from './fixtures/proxy.js';
 import { connectHead, listenOn } from './fixtures/sockets.js';
 
 const AT_ONCE = 40;
@@ -26,9 +27,9 @@ t.test(
     );
     const before = socketsOf(proxy.process);
     await use(proxy, peer.port, WARM_UP);
-    const first = await memory(proxy, before);
+    const first = await settledMemory(proxy, before);
     await use(proxy, peer.port, TUNNELS);
-    const second = await memory(proxy, before);
+    const second = await settledMemory(proxy, before);
 
     t.comment(`${first.heapUsed} bytes of heap, ${TUNNELS} tunnels later ${second.heapUsed}`, second.live);
     for (const [part, count] of Object.entries(second.live)) {
@@ -94,25 +95,4 @@ async function use({ host, port }: RunningProxy, target: number, count: number):
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, row));
-}
-
-/** What the proxy holds on to. */
-interface Memory {
-  readonly heapUsed: number;
-  /** Objects by class. */
-  readonly live: Readonly<Record<string, number>>;
-}
-
-/** Measured once all is over. */
-async function memory(proxy: RunningProxy, sockets: number): Promise<Memory> {
-  await eventually(
-    () => socketsOf(proxy.process),
-    (count) => count === sockets,
-  );
-  const reports = () => proxy.log.filter(({ event }) => event === 'memory');
-  const before = reports().length;
-  proxy.process.kill('SIGUSR2');
-  const all = await eventually(reports, ({ length }) => length > before);
-  const { heapUsed, live } = all.at(-1) as LogRecord & Memory;
-  return { heapUsed, live };
 }

@@ -1,6 +1,6 @@
-import { isIPv4 } from 'node:net';
 import type { ForwardConfig } from './forward-options.js';
 import type { Config } from './options.js';
+import { isLoopback } from './parsers.js';
 import type { Contradiction } from './table.js';
 
 const listenedOnTwice: Contradiction<Pick<Config, 'listen' | 'admin'>> = {
@@ -57,7 +57,3 @@ export const FORWARD_CONTRADICTIONS: readonly Contradiction<ForwardConfig>[] = [
   listenedOnTwice,
   retriesTooLong,
 ];
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
-}

@@ -12,7 +12,7 @@ export const FORWARD_OPTIONS = {
     // A URL with a password may stand there by mistake.
     secret: true,
     group: 'Listening',
-    help: 'Where every connection leads. Its name is resolved by the parent, if there is one.',
+    help: 'Where every connection leads. A parent proxy resolves its name itself.',
     parse: parseTargetOption,
   }),
   admin: option({ ...OPTIONS.admin, default: 'off' }),

@@ -28,9 +28,23 @@ Without :PORTS a rule means 443,6443.
 /** `spliceway forward --help`, from the table of options. */
 export function forwardHelp(): string {
   return help(FORWARD, {
-    begin: '',
-    lists: '',
-    end: '',
+    begin: `Leads a local port to one target through another proxy, for programs that cannot CONNECT. Every
+connection becomes a tunnel of its own, and its bytes are left alone. Where there is no way to the
+target, the connection is reset, and the log says why.
+
+  spliceway forward --listen 127.0.0.1:6443 --target api.target.example:6443 \\
+    --parent http://user:password@proxy.example:3128
+  kubectl --server https://127.0.0.1:6443 --tls-server-name api.target.example get nodes
+
+  export SPLICEWAY_PARENT=http://user:password@proxy.example:3128    # and ps does not show it
+  spliceway forward --listen 127.0.0.1:8730 --target backup.example:873
+  rsync -a rsync://127.0.0.1:8730/module/ copy/
+`,
+    lists: 'Several values of a variable stand\nbetween blanks. ',
+    end: `
+Whoever reaches the port reaches the target, with the parent's credentials: leave it on loopback, or
+let a firewall decide.
+`,
   });
 }
 

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { parseHost, parseIpv6, parseTarget, type Target } from '../target.js';
 
 /** A value, or what is wrong with the text and how to write it. */
@@ -71,6 +72,11 @@ export function parseListen(text: string): Parsed<ListenAddress> {
   return 'problem' in host
     ? { problem: `is not a listen address: ${how}` }
     : { value: { host: host.host, port } };
+}
+
+/** Whether nobody outside of the machine reaches a listener on this host. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }
 
 /** `HOST:PORT` or `off`. */

@@ -163,6 +163,7 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
     userAgent: userAgent === undefined ? undefined : printable(userAgent),
     reason: refusal?.reason,
     code: refusal?.status,
+    remedy: refusal?.remedy,
   };
   if (refusal === undefined) logger.info(decided, 'allowed');
   else logger[levelOf(refusal.reason)](decided, `refused: ${refusal.message}`);
@@ -200,6 +201,7 @@ export function logClose(logger: Logger, record: TunnelRecord): void {
     probe: probe || undefined,
     reason: refusal?.reason,
     code: refusal?.status,
+    remedy: refusal?.remedy,
   };
   if (ended !== undefined) logger.info(fields, probe ? 'probe' : 'closed');
   else

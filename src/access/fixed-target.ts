@@ -1,0 +1,21 @@
+import { TunnelError } from '../reasons.js';
+import { formatAuthority } from '../target.js';
+import { addressViews } from './addresses.js';
+import type { Policy, PolicyOptions } from './policy.js';
+
+/** The policy of a target that the operator wrote: any address of it may be dialled, but a listener of this very process. */
+export function fixedTargetPolicy({ isOwnListener }: Pick<PolicyOptions, 'isOwnListener'>): Policy {
+  return {
+    decide: ({ host, port }) => ({
+      rule: undefined,
+      judge: (address) => {
+        if (!addressViews(address).some((view) => isOwnListener(view.toString(), port))) return undefined;
+        const where = formatAuthority(host, port);
+        return new TunnelError('destination_is_proxy', {
+          detail: `${address === host ? where : `${where} (${address})`} is this listener itself`,
+          remedy: 'let --target and --listen differ',
+        });
+      },
+    }),
+  };
+}
