@@ -4,7 +4,7 @@ import { addressViews } from './addresses.js';
 import type { Policy, PolicyOptions } from './policy.js';
 
 /** The policy of a target that the operator wrote: any address of it may be dialled, but a listener of this very process. */
-export function fixedTargetPolicy({ isOwnListener }: Pick<PolicyOptions, 'isOwnListener'>): Policy {
+export function fixedTargetPolicy(isOwnListener: PolicyOptions['isOwnListener']): Policy {
   return {
     decide: ({ host, port }) => ({
       rule: undefined,

@@ -28,14 +28,12 @@ export async function forward(argv: readonly string[], { env, version }: Service
   const stages: Stages = {
     ...service.stages,
     authenticator: everybody,
-    policy: fixedTargetPolicy({
-      isOwnListener: (address, port) => listener.isOwn(address, port) || service.isOwn(address, port),
-    }),
+    policy: fixedTargetPolicy(service.isOwnListener),
     slots: createTunnelSlots({ maxTunnels: room.tunnels, maxTunnelsPerUser: 0, maxTunnelsPerClient: 0 }),
     // Nobody is answered.
     lingerMs: 0,
   };
-  const listener: Listener = new Listener(
+  const listener = new Listener(
     { listen: config.listen, maxConnections: room.connections },
     stages,
     (admit) => portForward(config.target, stages, admit),
