@@ -6,7 +6,8 @@ const TARGET = ['--target', 'a.example:1'];
 
 /** Loads as the commands do. */
 const serve = (argv: readonly string[], env = {}) => loadConfig(SERVE, argv, env);
-const forward = (argv: readonly string[], env = {}) => loadConfig(FORWARD, argv, env);
+const forward = (argv: readonly string[], env = {}) =>
+  loadConfig(FORWARD, ['--parent', 'direct', ...argv], env);
 
 function problemsOf(load: () => unknown): readonly string[] {
   try {
@@ -70,12 +71,13 @@ t.test('a variable that both share is read by both', async (t) => {
 });
 
 t.test('a required option that is missing, or empty, is told with what to write', async (t) => {
-  for (const env of [{}, { SPLICEWAY_TARGET: '' }])
+  for (const env of [{}, { SPLICEWAY_TARGET: '', SPLICEWAY_PARENT: ' ' }])
     t.match(
-      problemsOf(() => forward(['--listen', 'nonsense'], env)),
+      problemsOf(() => loadConfig(FORWARD, ['--listen', 'nonsense'], env)),
       [
         /^--listen "nonsense" is not a listen address: /,
         /^--target is missing: .*--target api\.target\.example:6443$/,
+        /^--parent is missing: .*--parent http:.*, or --parent direct$/,
       ],
       'beside what else is wrong',
     );
@@ -97,4 +99,14 @@ t.test('a target that cannot be one is told, and not repeated: it may hold a pas
       ],
       target,
     );
+});
+
+t.test('a --parent that is for other targets only is told: the port would lead there directly', async (t) => {
+  const through = (...ways: readonly string[]) =>
+    problemsOf(() => loadConfig(FORWARD, [...TARGET, ...ways.flatMap((way) => ['--parent', way])], {}));
+  const [problem, ...more] = through('*.b.example:1=http://u:hunter2@b.example:1');
+  t.match(problem, /^no --parent is for the target: leave out RULE=/);
+  t.same(more, []);
+  t.same(through('*.b.example:1=http://b.example:1', 'direct'), []);
+  t.same(through('a.example:1=http://b.example:1'), []);
 });

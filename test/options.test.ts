@@ -42,6 +42,8 @@ const COMPANIONS: Readonly<Record<string, readonly string[]>> = {
 /** A command whose options are tried. */
 interface Command {
   readonly name: string;
+  /** Where those of {@link OWN_SAMPLES} would contradict its other options. */
+  readonly samples: typeof OWN_SAMPLES;
   readonly rows: readonly (readonly [string, OptionRow<unknown>])[];
   readonly load: (
     argv: readonly string[],
@@ -52,20 +54,24 @@ interface Command {
 const COMMANDS: readonly Command[] = [
   {
     name: 'serve',
+    samples: {},
     rows: rowsOf(SERVE),
     load: (argv, env = {}) => loadConfig(SERVE, argv, env).config,
   },
   {
     name: 'forward',
+    // Each must be for the target.
+    samples: { parent: ['http://p.example:3128', 'a.example:*=direct', 'socks5h://u:p%2Cw@[::1],direct'] },
     rows: rowsOf(FORWARD),
     load: (argv, env = {}) => loadConfig(FORWARD, argv, env).config,
   },
 ];
 
 /** Every option of a command with sample values, as they are written and parsed. */
-function casesOf({ rows }: Command) {
+function casesOf({ rows, samples }: Command) {
+  const own = { ...OWN_SAMPLES, ...samples };
   return rows.map(([key, row]) => {
-    const texts = OWN_SAMPLES[key] ?? SAMPLES[row.placeholder ?? 'switch'];
+    const texts = own[key] ?? SAMPLES[row.placeholder ?? 'switch'];
     if (texts === undefined) throw new Error(`no sample values for ${row.placeholder}`);
     const [one, two, three] = texts;
     const value = (...given: readonly string[]) => {
@@ -73,7 +79,7 @@ function casesOf({ rows }: Command) {
       return row.repeatable === undefined ? values.at(-1) : values;
     };
     const others = rows.filter(([other, { required }]) => other !== key && required !== undefined);
-    const required = others.flatMap(([other, { name }]) => [`--${name}`, OWN_SAMPLES[other]?.[0] ?? '']);
+    const required = others.flatMap(([other, { name }]) => [`--${name}`, own[other]?.[0] ?? '']);
     return {
       key,
       row,

@@ -9,6 +9,8 @@ export function fixedTargetPolicy(isOwnListener: PolicyOptions['isOwnListener'])
     decide: ({ host, port }) => ({
       rule: undefined,
       judge: (address) => {
+        // Of a name that a parent resolves nothing is known: it leads somewhere from there, and not to this process.
+        if (address === undefined) return undefined;
         if (!addressViews(address).some((view) => isOwnListener(view.toString(), port))) return undefined;
         const where = formatAuthority(host, port);
         return new TunnelError('destination_is_proxy', {

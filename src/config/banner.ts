@@ -2,7 +2,8 @@ import { networkInterfaces } from 'node:os';
 import type { Credential } from '../access/credentials.js';
 import type { PickedRelay } from '../relay/engines.js';
 import { formatAuthority } from '../target.js';
-import type { ForwardConfig } from './forward-options.js';
+import type { Way } from '../upstream/parent.js';
+import { type ForwardConfig, waysOf } from './forward-options.js';
 import type { Config } from './options.js';
 
 /** What the banners of all commands tell about. */
@@ -25,7 +26,7 @@ export interface BannerFacts extends ServiceFacts {
 
 /** What the banner of `spliceway forward` tells about. */
 export interface ForwardBannerFacts extends ServiceFacts {
-  readonly config: Pick<ForwardConfig, 'target'>;
+  readonly config: Pick<ForwardConfig, 'target' | 'parent'>;
 }
 
 /**
@@ -63,9 +64,15 @@ export function forwardBanner({ config, ...facts }: ForwardBannerFacts): string 
     `spliceway ${facts.version}`,
     ...facts.addresses.map((each) => `listening      ${each}`),
     `leads to       ${formatAuthority(config.target.host, config.target.port)}`,
+    `through        ${(waysOf(config) ?? []).map(nameOf).join(', else ')}`,
     ...serviceLines(facts),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** Never its credentials. */
+function nameOf(way: Way): string {
+  return 'name' in way ? way.name : way.kind;
 }
 
 function serviceLines({ picked, adminAddress }: ServiceFacts): readonly string[] {

@@ -1,4 +1,4 @@
-import type { ForwardConfig } from './forward-options.js';
+import { type ForwardConfig, waysOf } from './forward-options.js';
 import type { Config } from './options.js';
 import { isLoopback } from './parsers.js';
 import type { Contradiction } from './table.js';
@@ -56,4 +56,11 @@ export const SERVE_CONTRADICTIONS: readonly Contradiction<Config>[] = [
 export const FORWARD_CONTRADICTIONS: readonly Contradiction<ForwardConfig>[] = [
   listenedOnTwice,
   retriesTooLong,
+  {
+    between: ['target', 'parent'],
+    find: (config) =>
+      waysOf(config) === undefined
+        ? ['no --parent is for the target: leave out RULE=, or add --parent direct']
+        : [],
+  },
 ];

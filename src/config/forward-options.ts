@@ -1,3 +1,5 @@
+import { matches } from '../access/policy.js';
+import type { Way } from '../upstream/parent.js';
 import { OPTIONS } from './options.js';
 import { parseTargetOption } from './parsers.js';
 import { type ConfigOf, option } from './table.js';
@@ -16,6 +18,12 @@ export const FORWARD_OPTIONS = {
     parse: parseTargetOption,
   }),
   admin: option({ ...OPTIONS.admin, default: 'off' }),
+  parent: option({
+    ...OPTIONS.parent,
+    required:
+      'say which proxy leads there, as in --parent http://user:password@proxy.example:3128, or --parent direct',
+    help: 'Go there through other proxies, tried in order; the first --parent that fits the target counts.',
+  }),
   dnsTimeout: OPTIONS.dnsTimeout,
   connectTimeout: OPTIONS.connectTimeout,
   dialTimeout: option({ ...OPTIONS.dialTimeout, help: 'For names, addresses and retries together.' }),
@@ -35,3 +43,11 @@ export const FORWARD_OPTIONS = {
 
 /** The configuration of `spliceway forward`, durations in milliseconds. */
 export type ForwardConfig = ConfigOf<typeof FORWARD_OPTIONS>;
+
+/** The ways to the target of a configuration, in order; undefined: it tells none. */
+export function waysOf({
+  target,
+  parent,
+}: Pick<ForwardConfig, 'target' | 'parent'>): readonly Way[] | undefined {
+  return parent.find(({ rule }) => rule === undefined || matches(rule, target))?.ways;
+}
