@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os';
 import type { Credential } from '../access/credentials.js';
 import type { PickedRelay } from '../relay/engines.js';
 import { formatAuthority } from '../target.js';
-import type { Way } from '../upstream/parent.js';
+import type { WrittenWay } from '../upstream/parent.js';
 import { type ForwardConfig, waysOf } from './forward-options.js';
 import type { Config } from './options.js';
 
@@ -71,7 +71,7 @@ export function forwardBanner({ config, ...facts }: ForwardBannerFacts): string 
 }
 
 /** Never its credentials. */
-function nameOf(way: Way): string {
+function nameOf(way: WrittenWay): string {
   return 'name' in way ? way.name : way.kind;
 }
 
