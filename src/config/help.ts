@@ -21,6 +21,16 @@ RULE is HOST_PATTERN[:PORTS]:
   [2001:db8::]/32:443             IPv6 in brackets
   127.0.0.0/8:*                   only a rule that names addresses opens a special-purpose range
 Without :PORTS a rule means 443,6443.
+
+WAY is one of these; credentials are percent-encoded, a comma in them is %2C:
+  http://[USER:PASSWORD@]HOST:PORT   a proxy that takes CONNECT; https:// for one inside TLS
+  socks5h://[USER:PASSWORD@]HOST     SOCKS, which resolves names; also socks4a://. With socks5:// and
+                                     socks4:// names are resolved here
+  pac+file:///PATH, pac+http://URL   a PAC file; also pac+https://
+  env                                HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
+  direct                             no proxy
+  --parent '*.corp.example:*=direct' --parent http://a.example:3128,http://b.example:3128
+A rule in front of a way fits addresses as they are written: no name is resolved for it.
 `,
   });
 }

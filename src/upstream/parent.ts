@@ -72,10 +72,10 @@ function parseWay(text: string): WrittenWay | WayProblem {
 
 function parsePac(text: string): PacWay | WayProblem {
   const problem = 'is not pac+file:///PATH, pac+http://… or pac+https://…';
+  if (!/^pac\+(?:file|https?):\/\//.test(text)) return { problem };
   try {
     const { protocol, host, pathname } = new URL(text.slice('pac+'.length));
-    if (!['file:', 'http:', 'https:'].includes(protocol) || (host === '') !== (protocol === 'file:'))
-      return { problem };
+    if ((host === '') !== (protocol === 'file:')) return { problem };
     return { kind: 'pac', url: text, name: `pac+${protocol}//${host}${pathname}` };
   } catch {
     return { problem };
