@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { serveHelp } from '../src/config/help.js';
+import { forwardHelp, serveHelp } from '../src/config/help.js';
 import { rowsOf } from '../src/config/table.js';
-import { SERVE } from '../src/config/tables.js';
+import { FORWARD, SERVE } from '../src/config/tables.js';
 import { runCli } from './fixtures/run-cli.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -52,17 +52,23 @@ t.test('every command has its help, in whatever place it is asked for', async (t
   t.equal(stdout, serveHelp());
 });
 
-t.test('every option is in the help of serve, with its value and its default', async (t) => {
-  const text = serveHelp().replace(/\n {20,}/g, ' ');
-  for (const [, { name, placeholder, help, ...row }] of rowsOf(SERVE)) {
-    const line = text.split('\n').find((each) => each.trimStart().startsWith(`--${name} `)) ?? '';
-    t.match(line, help, name);
-    if (placeholder !== undefined) t.match(line, `--${name} ${placeholder} `);
-    if (placeholder !== undefined && row.default !== undefined) t.match(line, `default ${row.default}]`);
-    if (row.repeatable !== undefined) t.match(line, '[repeatable');
-  }
-  t.match(text, /--config FILE /);
-});
+for (const { command, rows, text } of [
+  { command: 'serve', rows: rowsOf(SERVE), text: serveHelp() },
+  { command: 'forward', rows: rowsOf(FORWARD), text: forwardHelp() },
+]) {
+  t.test(`every option is in the help of ${command}, with its value and its default`, async (t) => {
+    const lines = text.replace(/\n {20,}/g, ' ').split('\n');
+    for (const [, { name, placeholder, help, ...row }] of rows) {
+      const line = lines.find((each) => each.startsWith(`      --${name} `)) ?? '';
+      t.match(line, help, name);
+      if (placeholder !== undefined) t.match(line, `--${name} ${placeholder} `);
+      if (placeholder !== undefined && row.default !== undefined) t.match(line, `default ${row.default}]`);
+      if (row.repeatable !== undefined) t.match(line, /\[(?:required; )?repeatable/);
+      if (row.required !== undefined) t.match(line, '[required');
+    }
+    t.match(text, /--config FILE /);
+  });
+}
 
 t.test('the version is that of package.json', async (t) => {
   const { version } = JSON.parse(readFileSync(`${ROOT}/package.json`, 'utf8')) as { version: string };

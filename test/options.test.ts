@@ -259,4 +259,10 @@ t.test('credentials on the command line are warned about, those of the environme
   t.match(loadConfig(SERVE, ['--user', 'a:b'], {}).warnings, [/visible to everybody.*\(ps\)/]);
   t.match(loadConfig(SERVE, ['--username', 'a', '--password', 'b'], {}).warnings, [/visible/]);
   t.same(loadConfig(SERVE, [], { SPLICEWAY_USERNAME: 'a', SPLICEWAY_PASSWORD: 'b' }).warnings, []);
+  const parent = 'http://a:hunter2@p.example:3128';
+  const { warnings } = loadConfig(SERVE, ['--parent', parent], {});
+  t.match(warnings, [/^the credentials in --parent are visible.*; use SPLICEWAY_PARENT$/]);
+  t.notMatch(warnings.join(), 'hunter2');
+  t.same(loadConfig(SERVE, ['--parent', 'http://p.example:3128'], {}).warnings, []);
+  t.same(loadConfig(SERVE, [], { SPLICEWAY_PARENT: parent }).warnings, []);
 });

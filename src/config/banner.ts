@@ -1,21 +1,31 @@
 import { networkInterfaces } from 'node:os';
 import type { Credential } from '../access/credentials.js';
 import type { PickedRelay } from '../relay/engines.js';
-import type { WrittenWay } from '../upstream/parent.js';
-import type { Config } from './options.js';
+import { formatAuthority } from '../target.js';
+import { type ForwardConfig, waysOf } from './forward-options.js';
+import type { Config, ParentRow } from './options.js';
 
-/** What the banner tells about. */
-export interface BannerFacts {
+/** What the banners of all commands tell about. */
+interface ServiceFacts {
   readonly version: string;
-  readonly config: Config;
-  readonly credentials: readonly Credential[];
-  /** The one that was made up for this run, if any. */
-  readonly invented: Credential | undefined;
   readonly picked: PickedRelay;
   /** `ip:port` of every listener. */
   readonly addresses: readonly string[];
   /** `ip:port`; undefined where there is none. */
   readonly adminAddress: string | undefined;
+}
+
+/** What the banner of `spliceway serve` tells about. */
+export interface BannerFacts extends ServiceFacts {
+  readonly config: Config;
+  readonly credentials: readonly Credential[];
+  /** The one that was made up for this run, if any. */
+  readonly invented: Credential | undefined;
+}
+
+/** What the banner of `spliceway forward` tells about. */
+export interface ForwardBannerFacts extends ServiceFacts {
+  readonly config: Pick<ForwardConfig, 'target' | 'parent'>;
 }
 
 /**
@@ -47,11 +57,34 @@ export function banner({ config, credentials, invented, picked, ...facts }: Bann
         `${at === 0 ? 'parents' : ''}`.padEnd(15) +
         `${rule === undefined ? '' : `${rule.text} `}through ${ways.map(nameOf).join(', then ')}`,
     ),
-    `metrics        ${facts.adminAddress === undefined ? 'off' : `http://${facts.adminAddress}/metrics`}`,
+    ...serviceLines({ picked, ...facts }),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** What somebody who has just started a port wants to know: where it is, and where it leads. */
+export function forwardBanner({ config, ...facts }: ForwardBannerFacts): string {
+  const lines = [
+    `spliceway ${facts.version}`,
+    ...facts.addresses.map((each) => `listening      ${each}`),
+    `leads to       ${formatAuthority(config.target.host, config.target.port)}`,
+    `through        ${(waysOf(config) ?? []).map(nameOf).join(', else ')}`,
+    ...serviceLines(facts),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** Never its credentials. */
+function nameOf(way: ParentRow['ways'][number]): string {
+  return 'name' in way ? way.name : way.kind;
+}
+
+function serviceLines({ picked, adminAddress }: ServiceFacts): readonly string[] {
+  return [
+    `metrics        ${adminAddress === undefined ? 'off' : `http://${adminAddress}/metrics`}`,
     `relay engine   ${picked.engine.name}${picked.absent.map(({ name, why }) => ` (${name} is absent: ${why})`).join('')}`,
     '',
   ];
-  return `${lines.join('\n')}\n`;
 }
 
 /** The host part of a listener on every address of the machine. */
@@ -89,9 +122,4 @@ function describeCredentials(noAuth: boolean, count: number, invented: Credentia
   return invented === undefined
     ? `${count} configured`
     : 'invented for this run; set SPLICEWAY_USERNAME and SPLICEWAY_PASSWORD to keep them';
-}
-
-/** What a way is called where everybody may read it. */
-function nameOf(way: WrittenWay): string {
-  return 'name' in way ? way.name : way.kind;
 }

@@ -1,6 +1,5 @@
 import { matches } from '../access/policy.js';
-import type { WrittenWay } from '../upstream/parent.js';
-import { OPTIONS } from './options.js';
+import { OPTIONS, type ParentRow } from './options.js';
 import { parseTargetOption } from './parsers.js';
 import { type ConfigOf, option } from './table.js';
 
@@ -48,6 +47,6 @@ export type ForwardConfig = ConfigOf<typeof FORWARD_OPTIONS>;
 export function waysOf({
   target,
   parent,
-}: Pick<ForwardConfig, 'target' | 'parent'>): readonly WrittenWay[] | undefined {
+}: Pick<ForwardConfig, 'target' | 'parent'>): ParentRow['ways'] | undefined {
   return parent.find(({ rule }) => rule === undefined || matches(rule, target))?.ways;
 }

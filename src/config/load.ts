@@ -66,10 +66,9 @@ export function loadConfig<R extends OptionRows>(
       'credentials on the command line are visible to everybody on this machine (ps); use SPLICEWAY_USERNAME and SPLICEWAY_PASSWORD',
     );
   }
-  if (flags.source.parent?.some(({ text }) => text.includes('@'))) {
+  if (flags.source.parent?.some(({ text }) => text.includes('@')))
     warnings.push(
-      'credentials of a parent on the command line are visible to everybody on this machine (ps); use SPLICEWAY_PARENT',
+      'the credentials in --parent are visible to everybody on this machine (ps); use SPLICEWAY_PARENT',
     );
-  }
   return { config, warnings };
 }

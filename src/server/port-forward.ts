@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { TunnelRecord } from '../observe/tunnel-record.js';
 import { TunnelError } from '../reasons.js';
+import { readLeftover } from '../relay/descriptor.js';
 import type { Relay } from '../relay/relay.js';
 import { resetNow } from '../relay/reset.js';
 import type { StopControl } from '../stop.js';
@@ -9,7 +10,7 @@ import type { Admit, Reception } from './listener.js';
 import { admit, asRefusal, newRecord, type RequestControl, reach, type Stages } from './request.js';
 import { accountAtEnd, startRelay } from './tunnel.js';
 
-/** Makes a tunnel to one target of each connection as it is: nothing is read of it, and nothing is said. */
+/** Makes a tunnel to one target of each connection as it is: what comes is for the target, and nothing is said. */
 export function portForward(target: Target, stages: Stages, begin: Admit): Reception {
   return {
     receive(client) {
@@ -52,15 +53,14 @@ async function openForward(
   control: RequestControl,
 ): Promise<Relay | undefined> {
   const { stop } = control;
-  const unwatch = watchForReset(client, stop);
+  const letGo = hold(client, stop);
   let upstreamSocket: Socket | undefined;
   try {
     const decision = admit({ target, credentials: undefined, userAgent: undefined }, record, stages);
     const upstream = await reach(target, decision, record, stages, stop);
-    unwatch();
     upstreamSocket = upstream.socket;
     return startRelay(
-      { client, upstream: upstream.socket, early: NOTHING, reply: NOTHING },
+      { client, upstream: upstream.socket, early: letGo(), reply: NOTHING },
       record,
       stages,
       control,
@@ -74,17 +74,43 @@ async function openForward(
     upstreamSocket?.destroy();
     return undefined;
   } finally {
-    unwatch();
+    letGo();
   }
 }
 
+/** So much is read of a client before there is an upstream, in bytes; the rest waits in the kernel. */
+const MAX_HELD_BYTES = 64 * 1024;
+
 /**
- * Notices a client that resets while its upstream is dialled. Its end of file is no farewell: nothing has told it that the tunnel is
- * open, and it may have nothing to send. Until the relay takes over, Node holds back as much as a stream's buffer, the kernel the rest.
+ * Holds what a client sends while its upstream is dialled, for a reset is noticed by reading alone, and cancels the dial when one comes. Its
+ * end of file is no farewell: nothing has told it that the tunnel is open, and it may have nothing to send. A reset behind more than
+ * {@link MAX_HELD_BYTES}, or behind an end of file, is for the relay to notice.
+ *
+ * @returns lets go of the client, and gives what was held, once. Node then reads on: whoever wants the rest listens at once
  */
-function watchForReset(client: Socket, stop: StopControl): () => void {
+function hold(client: Socket, stop: StopControl): () => Buffer {
+  const held: Buffer[] = [];
+  let bytes = 0;
   const leave = () => stop.abort(new TunnelError('client_gone'));
-  client.on('close', leave);
+  const onData = (chunk: Buffer) => {
+    held.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= MAX_HELD_BYTES) client.pause();
+  };
+  const onEnd = () => {
+    // Node takes bytes with a reset behind them for bytes with an end of file behind them.
+    const { chunks, error } = readLeftover(client);
+    held.push(...chunks);
+    if (error !== undefined) leave();
+  };
+  client.on('close', leave).on('data', onData).on('end', onEnd);
   if (client.destroyed) leave();
-  return () => void client.off('close', leave);
+  let holding = true;
+  return () => {
+    if (!holding) return NOTHING;
+    holding = false;
+    client.off('close', leave).off('data', onData).off('end', onEnd);
+    client.resume();
+    return Buffer.concat(held);
+  };
 }
