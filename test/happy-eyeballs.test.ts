@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import t, { type Test } from 'tap';
 import { TunnelError } from '../src/reasons.js';
 import { interleaveFamilies, raceAddresses } from '../src/upstream/race.js';
+import { holdTimers } from './fixtures/held-timers.js';
 import { startProxy } from './fixtures/proxy.js';
 import { connectHead, exchange, listenOn } from './fixtures/sockets.js';
 
@@ -18,7 +19,7 @@ async function race(
   addresses: readonly string[],
   options: { readonly port: number; readonly connectTimeoutMs?: number; readonly signal?: AbortSignal },
 ): Promise<{ readonly address?: string; readonly error?: unknown; readonly ms: number }> {
-  const { port, connectTimeoutMs = 10_000, signal = new AbortController().signal } = options;
+  const { port, connectTimeoutMs = 60_000, signal = new AbortController().signal } = options;
   const startedMs = performance.now();
   const outcome = await raceAddresses(addresses, { port, connectTimeoutMs }, signal).then(
     ({ socket, address }) => {
@@ -58,24 +59,29 @@ t.test('the families take turns, beginning with that of the first address', asyn
 });
 
 t.test('an address that stays silent has company after 250 ms', async (t) => {
+  const attemptDelay = holdTimers(t, 250);
   for (const [silent, host] of [
     [SILENT, '127.0.0.1'],
     [SILENT_6, '127.0.0.1'],
     [SILENT, '::1'],
   ] as const) {
     const { port } = await listenOn(t, host);
-    const { address, ms } = await race(t, [silent, host], { port });
-    t.equal(address, host);
-    t.ok(ms >= 245 && ms < 900, `${ms} ms`);
+    const racing = race(t, [silent, host], { port });
+    await new Promise((resolve) => setImmediate(resolve));
+    t.equal(beingMade(port), 1, 'alone until then');
+    t.equal(attemptDelay.waiting, 1);
+    attemptDelay.release();
+    t.equal((await racing).address, host);
   }
 });
 
 t.test('an address that fails is followed by the next at once', async (t) => {
+  // None of them is waited for.
+  holdTimers(t, 250);
   const { port } = await listenOn(t);
   for (const failing of [CLOSED, UNREACHABLE]) {
-    const { address, ms } = await race(t, [failing, failing, '127.0.0.1'], { port });
-    t.equal(address, '127.0.0.1');
-    t.ok(ms < 240, `${failing}: ${ms} ms`);
+    const { address } = await race(t, [failing, failing, '127.0.0.1'], { port });
+    t.equal(address, '127.0.0.1', failing);
   }
 });
 
@@ -96,14 +102,14 @@ t.test('an abort closes all of them, and its reason is the failure', async (t) =
   stop.abort(new Error('enough'));
   const { error, ms } = await racing;
   t.match(error, { message: 'enough' });
-  t.ok(ms < 5000, `${ms} ms`);
+  t.ok(ms < 30_000, `${ms} ms`);
   t.equal(beingMade(port), 0);
   t.match(await race(t, ['127.0.0.3'], { port, signal: stop.signal }), { error: { message: 'enough' } });
 });
 
 t.test('where all fail, the failure is the most telling one, and names every address', async (t) => {
   const { port } = await listenOn(t, '127.0.0.4');
-  for (const [addresses, reason, codes] of [
+  const cases = [
     [[CLOSED], 'connection_refused', ['ECONNREFUSED']],
     [['::1'], 'connection_refused', ['ECONNREFUSED']],
     [[UNREACHABLE], 'destination_ip_unroutable', ['EHOSTUNREACH']],
@@ -111,33 +117,37 @@ t.test('where all fail, the failure is the most telling one, and names every add
     [[SILENT], 'connection_timeout', ['ETIMEDOUT']],
     [[SILENT, CLOSED], 'connection_refused', ['ECONNREFUSED', 'ETIMEDOUT']],
     [[UNREACHABLE, SILENT], 'connection_timeout', ['EHOSTUNREACH', 'ETIMEDOUT']],
-  ] as const) {
-    const { error } = await race(t, addresses, { port, connectTimeoutMs: 300 });
+  ] as const;
+  const failureOf = async ([addresses, reason, codes]: (typeof cases)[number]) => {
+    // Long enough for the others to fail in their own way before it.
+    const { error } = await race(t, addresses, { port, connectTimeoutMs: 2000 });
     if (!(error instanceof TunnelError)) throw error;
     t.equal(error.reason, reason, addresses.join(' '));
     for (const address of addresses) t.match(error.message, `${address.replace(/^.*:.*$/, '[$&]')}:${port}`);
     for (const code of codes) t.match(error.message, code);
-  }
+  };
+  await Promise.all(cases.map(failureOf));
 });
 
 t.test('each address has its own deadline', async (t) => {
   const { port } = await listenOn(t, '127.0.0.5');
   const { ms } = await race(t, [SILENT, SILENT_6], { port, connectTimeoutMs: 400 });
-  t.ok(ms >= 645 && ms < 1500, `${ms} ms: the second began after 250 ms`);
+  t.ok(ms >= 645, `${ms} ms: the second began after 250 ms`);
   t.equal(beingMade(port), 0);
 });
 
-t.test('a name whose first address is a black hole opens within a second, through the proxy', async (t) => {
-  const proxy = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--allow', '[::]/0:*']);
+t.test('a name whose first address is a black hole opens nevertheless, through the proxy', async (t) => {
+  const rules = ['--allow', '127.0.0.0/8:*', '--allow', '[::]/0:*'];
+  const proxy = await startProxy(t, [...rules, '--connect-timeout', '120s', '--dial-timeout', '120s']);
   const { port } = await listenOn(t);
   const startedMs = performance.now();
   const { status, socket } = await exchange(t, proxy, connectHead(`blackhole-first.test:${port}`));
   t.equal(status, 200);
-  t.ok(performance.now() - startedMs < 1000);
+  t.ok(performance.now() - startedMs < 60_000, 'long before the black hole is given up');
   socket.resetAndDestroy();
   const close = await proxy.until(({ event }) => event === 'close');
   t.equal(close.address, `127.0.0.1:${port}`);
   t.ok(Number(close.connectMs) >= 245, `connectMs ${close.connectMs}`);
   t.equal(await proxy.metric('spliceway_dial_duration_seconds_bucket{le="0.1"}'), 0);
-  t.equal(await proxy.metric('spliceway_dial_duration_seconds_bucket{le="1"}'), 1);
+  t.equal(await proxy.metric('spliceway_dial_duration_seconds_bucket{le="60"}'), 1);
 });
