@@ -16,14 +16,19 @@ import {
 } from './fixtures/sockets.js';
 
 const DEADLINE_MS = 1000;
-/** Later than this, on a busy machine, an answer does not come from the deadline. */
-const LATE_MS = 5000;
-const FLAGS = ['--handshake-timeout', `${DEADLINE_MS}ms`, '--linger-timeout', '500ms'];
+/** Later than this, however busy the machine, an answer does not come from the deadline. */
+const LATE_MS = 30_000;
+/** Who goes on dripping while it is answered is not cut for it. */
+const FLAGS = ['--handshake-timeout', `${DEADLINE_MS}ms`, '--linger-timeout', '60s'];
+
+// These tests wait more than they work.
+t.jobs = 4;
 
 const DROPPED = (why: string) => `spliceway_connections_dropped_total{why="${why}"}`;
 
 t.test(
   'a request that is not complete in time is answered with 408, however busily it drips in',
+  { buffered: true },
   async (t) => {
     const proxy = await startProxy(t, FLAGS);
     const slow: Readonly<Record<string, readonly [begin: string, drip: string]>> = {
@@ -39,9 +44,10 @@ t.test(
       'empty lines before the request': ['\r\n', '\r\n'],
     };
     const attempt = async ([what, [begin, drip]]: readonly [string, readonly [string, string]]) => {
+      // The proxy may accept the connection before this process hears of it.
+      const startedMs = performance.now();
       const client = await connectRaw(t, proxy);
       client.setNoDelay();
-      const startedMs = performance.now();
       client.write(begin);
       const timer = setInterval(() => client.write(drip), 20);
       t.teardown(() => clearInterval(timer));
@@ -49,7 +55,7 @@ t.test(
       clearInterval(timer);
       const tookMs = performance.now() - startedMs;
       t.match(answer.text, /^HTTP\/1\.1 408 request_timeout: .+; .+--handshake-timeout\r\n/, what);
-      t.ok(tookMs >= DEADLINE_MS - 20 && tookMs < LATE_MS, `${what}: after ${tookMs} ms`);
+      t.ok(tookMs >= DEADLINE_MS - 5 && tookMs < LATE_MS, `${what}: after ${tookMs} ms`);
       t.equal((await readToEnd(client)).end, 'fin');
     };
     const cases = Object.entries(slow);
@@ -64,50 +70,57 @@ t.test(
   },
 );
 
-t.test('whoever says nothing is hung up on in silence', async (t) => {
+t.test('whoever says nothing is hung up on in silence', { buffered: true }, async (t) => {
   const proxy = await startProxy(t, FLAGS);
   const lines = proxy.log.length;
-  const silent = await Promise.all([1, 2, 3].map(() => connectRaw(t, proxy)));
   const startedMs = performance.now();
+  const silent = await Promise.all([1, 2, 3].map(() => connectRaw(t, proxy)));
   for (const client of silent) t.same(await readToEnd(client), { bytes: Buffer.alloc(0), end: 'fin' });
   const tookMs = performance.now() - startedMs;
-  t.ok(tookMs > DEADLINE_MS - 50 && tookMs < LATE_MS, `after ${tookMs} ms`);
+  t.ok(tookMs >= DEADLINE_MS - 5 && tookMs < LATE_MS, `after ${tookMs} ms`);
   t.equal(await proxy.metric(DROPPED('silent')), 3);
   t.equal(await proxy.metric(DROPPED('incomplete')), 0);
   t.equal(proxy.log.length, lines, 'not a line in the log');
 });
 
-t.test('a client that leaves in mid-request is counted, or told so when it still listens', async (t) => {
-  const proxy = await startProxy(t, FLAGS);
-  const gone = await connectRaw(t, proxy);
-  await new Promise((resolve) => gone.write('CONNECT host.te', resolve));
-  // libuv shows a reset that comes together with data as an end of file.
-  while (hasUnread(proxy.port, gone.localPort ?? 0)) await turn();
-  gone.resetAndDestroy();
-  await once(gone, 'close');
+t.test(
+  'a client that leaves in mid-request is counted, or told when it listens',
+  { buffered: true },
+  async (t) => {
+    const proxy = await startProxy(t);
+    const gone = await connectRaw(t, proxy);
+    await new Promise((resolve) => gone.write('CONNECT host.te', resolve));
+    // libuv shows a reset that comes together with data as an end of file.
+    while (hasUnread(proxy.port, gone.localPort ?? 0)) await turn();
+    gone.resetAndDestroy();
+    await once(gone, 'close');
 
-  const listening = await connectRaw(t, proxy);
-  listening.end('CONNECT host.te');
-  t.match(
-    (await readHead(listening)).text,
-    /^HTTP\/1\.1 400 http_request_error: .+ before it was complete; /,
-  );
-  t.equal((await readToEnd(listening)).end, 'fin');
-  t.equal(await proxy.metric(DROPPED('incomplete')), 1);
-  t.equal(await proxy.metric(DROPPED('silent')), 0);
-});
+    const listening = await connectRaw(t, proxy);
+    listening.end('CONNECT host.te');
+    t.match(
+      (await readHead(listening)).text,
+      /^HTTP\/1\.1 400 http_request_error: .+ before it was complete; /,
+    );
+    t.equal((await readToEnd(listening)).end, 'fin');
+    t.equal(await proxy.metric(DROPPED('incomplete')), 1);
+    t.equal(await proxy.metric(DROPPED('silent')), 0);
+  },
+);
 
-t.test('the deadline ends with the head of the request: not for the dial, nor for the tunnel', async (t) => {
-  const peer = await listenOn(t);
-  const flags = ['--allow', '*.test:*', '--allow', '127.0.0.0/8:*', '--handshake-timeout', '100ms'];
-  const proxy = await startProxy(t, flags);
-  const { client, upstream } = await openTunnel(t, proxy, peer);
-  // This dial takes a quarter of a second: its first address does not answer.
-  const answer = await exchange(t, proxy, connectHead(`blackhole-first.test:${peer.port}`));
-  t.equal(answer.status, 200);
-  client.write('ping');
-  t.equal((await readBytes(upstream, 4)).toString(), 'ping');
-});
+t.test(
+  'the deadline ends with the head: not for the dial, nor for the tunnel',
+  { buffered: true },
+  async (t) => {
+    const peer = await listenOn(t);
+    const longer = ['--connect-timeout', `${1.5 * DEADLINE_MS}ms`];
+    const proxy = await startProxy(t, [...FLAGS, ...longer, '--allow', '127.0.0.0/8:*']);
+    const { client, upstream } = await openTunnel(t, proxy, peer);
+    const answer = await exchange(t, proxy, connectHead('127.66.0.1:443'));
+    t.equal(answer.status, 504, 'the dial had its own deadline');
+    client.write('ping');
+    t.equal((await readBytes(upstream, 4)).toString(), 'ping');
+  },
+);
 
 /** Whether the proxy has not read yet what has come from a client on 127.0.0.1: proc_pid_net(5), rx_queue. */
 function hasUnread(proxyPort: number, clientPort: number): boolean {
