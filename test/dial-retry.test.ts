@@ -3,13 +3,14 @@ import { TunnelError } from '../src/reasons.js';
 import { parseTarget, type Target } from '../src/target.js';
 import { dial } from '../src/upstream/dial.js';
 import { startProxy } from './fixtures/proxy.js';
-import { connectHead, exchange, listenOn } from './fixtures/sockets.js';
+import { connectHead, connectRaw, exchange, listenOn } from './fixtures/sockets.js';
 
+/** Deadlines that no test waits for. */
 const PATIENT = {
-  dnsTimeoutMs: 5000,
-  connectTimeoutMs: 5000,
-  dialTimeoutMs: 20_000,
-  dialRetryMs: 10_000,
+  dnsTimeoutMs: 120_000,
+  connectTimeoutMs: 120_000,
+  dialTimeoutMs: 120_000,
+  dialRetryMs: 60_000,
 };
 
 function target(text: string): Target {
@@ -30,10 +31,10 @@ async function closedPort(t: Test): Promise<number> {
 
 /** The failure of a dial, and how long it took. */
 async function failureOf(
-  dialling: Promise<unknown>,
+  dialling: () => Promise<unknown>,
 ): Promise<{ readonly error: unknown; readonly ms: number }> {
   const startedMs = performance.now();
-  const error = await dialling.then(
+  const error = await dialling().then(
     () => new Error('it was expected to fail'),
     (reason: unknown) => reason,
   );
@@ -68,7 +69,7 @@ t.test('without --dial-retry there is one try', async (t) => {
     tries += 1;
     return undefined;
   };
-  const { error } = await failureOf(
+  const { error } = await failureOf(() =>
     dial(target(`${HERE}:${port}`), { ...PATIENT, dialRetryMs: 0, judge }, new AbortController()),
   );
   t.match(error, { reason: 'connection_refused' });
@@ -81,7 +82,7 @@ t.test('what the policy refuses is not tried again', async (t) => {
     tries += 1;
     return new TunnelError('destination_denied');
   };
-  const { error } = await failureOf(
+  const { error } = await failureOf(() =>
     dial(target('127.0.0.1:1'), { ...PATIENT, judge }, new AbortController()),
   );
   t.match(error, { reason: 'destination_denied' });
@@ -90,19 +91,21 @@ t.test('what the policy refuses is not tried again', async (t) => {
 
 t.test('the tries end with --dial-retry, and the last failure is told', async (t) => {
   const port = await closedPort(t);
-  const { error, ms } = await failureOf(
-    dial(
-      target(`${HERE}:${port}`),
-      { ...PATIENT, dialRetryMs: 500, judge: () => undefined },
-      new AbortController(),
-    ),
+  let tries = 0;
+  const judge = () => {
+    tries += 1;
+    return undefined;
+  };
+  const { error, ms } = await failureOf(() =>
+    dial(target(`${HERE}:${port}`), { ...PATIENT, dialRetryMs: 500, judge }, new AbortController()),
   );
   t.match(error, { reason: 'connection_refused' });
-  t.ok(ms >= 495 && ms < 3000, `${ms} ms`);
+  // Behind waits of 100, 250 and 500 ms; a busy machine has time for fewer.
+  t.ok(ms >= 495 && tries <= 4, `${tries} tries in ${ms} ms`);
 });
 
 t.test('--dial-timeout ends a try that goes on, and its duration is told', async (t) => {
-  const { error, ms } = await failureOf(
+  const { error, ms } = await failureOf(() =>
     dial(
       target('127.66.0.1:443'),
       { ...PATIENT, dialTimeoutMs: 300, judge: () => undefined },
@@ -114,25 +117,30 @@ t.test('--dial-timeout ends a try that goes on, and its duration is told', async
     message: '127.66.0.1:443 was not reached within 0.3 s',
     remedy: /--dial-timeout/,
   });
-  t.ok(ms >= 250 && ms < 2000, `${ms} ms`);
-  t.ok(error instanceof TunnelError && Number(error.timings.connectMs) >= 250);
+  t.ok(ms >= 295 && ms < 60_000, `${ms} ms`);
+  const { connectMs = 0 } = error instanceof TunnelError ? error.timings : {};
+  t.ok(connectMs > 0 && connectMs <= ms, `${connectMs} of ${ms} ms`);
 });
 
 t.test('where --dial-timeout cuts a later try short, the failure before it is told', async (t) => {
-  let tries = 0;
-  const judge = () => {
-    tries += 1;
-    return undefined;
+  // What is a client's is nobody's to listen at.
+  const { localPort: port = 0 } = await connectRaw(t, await listenOn(t));
+  let addresses = 0;
+  // A name of two addresses: one refuses, and is all that the first try may have; the other one is a black hole.
+  const judge = (address: string) => {
+    addresses += 1;
+    const permitted = addresses <= 2 ? '127.0.0.1' : 'fd66::1';
+    return address === permitted ? undefined : new TunnelError('destination_denied');
   };
-  const { error } = await failureOf(
+  const { error } = await failureOf(() =>
     dial(
-      target('blackhole.test:443'),
-      { ...PATIENT, dialTimeoutMs: 700, connectTimeoutMs: 300, dialRetryMs: 650, judge },
+      target(`blackhole-first.test:${port}`),
+      { ...PATIENT, dialTimeoutMs: 1500, judge },
       new AbortController(),
     ),
   );
-  t.match(error, { reason: 'connection_timeout', message: '127.66.0.1:443 ETIMEDOUT' });
-  t.equal(tries, 2);
+  t.match(error, { reason: 'connection_refused', message: `127.0.0.1:${port} ECONNREFUSED` });
+  t.equal(addresses, 4, 'of two tries');
 });
 
 t.test('who leaves during a try, or while it waits for the next, ends the dial at once', async (t) => {
@@ -144,22 +152,23 @@ t.test('who leaves during a try, or while it waits for the next, ends the dial a
     [HERE, 4],
   ] as const) {
     const gone = new AbortController();
-    let leftMs = 0;
     let tries = 0;
-    const leave = () => {
-      leftMs = performance.now();
-      gone.abort(new Error('gone'));
-    };
+    let failure: unknown;
+    const left = new Promise((resolve) => gone.signal.addEventListener('abort', resolve));
     const judge = () => {
       tries += 1;
-      if (tries === leavesInTry) setTimeout(leave, 50);
+      if (tries === leavesInTry) setTimeout(() => gone.abort(new Error('gone')), 50);
       return undefined;
     };
-    const { error } = await failureOf(dial(target(`${host}:${port}`), { ...PATIENT, judge }, gone));
-    const ms = performance.now() - leftMs;
-    t.match(error, { message: 'gone' });
+    const dialling = dial(target(`${host}:${port}`), { ...PATIENT, judge }, gone);
+    void dialling.catch((error: unknown) => {
+      failure = error;
+    });
+    await left;
+    // Nothing is awaited in between: neither an attempt, nor a timer.
+    await new Promise((resolve) => setImmediate(resolve));
+    t.match(failure, { message: 'gone' });
     t.equal(tries, leavesInTry);
-    t.ok(ms < 500, `${ms} ms`);
   }
 });
 
