@@ -9,7 +9,11 @@ const dns = await startDnsServer(t, ADDRESS);
 /** c-ares asks every 5 s at most, so that nothing of its own ends a query before spliceway does. */
 const under = withResolvConf(t, `nameserver ${ADDRESS}\noptions timeout:30 attempts:5\n`);
 const flags = ['--allow', '127.0.0.0/8:*', '--allow', '[::1]:*'];
-const proxy = await startProxy(t, flags, { under });
+/** No deadline of spliceway's comes while a test runs. */
+const patience = ['--dns-timeout', '120s', '--dial-timeout', '120s'];
+const proxy = await startProxy(t, [...flags, ...patience], { under });
+/** Where only c-ares ends a query it takes longer than this, and nothing else does, however busy the machine. */
+const LATE_MS = 15_000;
 /** Of both families. */
 const peer = await listenOn(t, '::');
 
@@ -30,7 +34,7 @@ t.test('a name server that never answers is given up at the deadline, with 504 a
     result.phrase,
     'dns_timeout: DNS did not answer for dead.test in time; check the name servers where the proxy runs, or raise --dns-timeout',
   );
-  t.ok(ms >= 395 && ms < 1500, `${ms} ms`);
+  t.ok(ms >= 395 && ms < LATE_MS, `${ms} ms`);
   const close = await impatient.until(({ event }) => event === 'close');
   t.match(close, { reason: 'dns_timeout', code: 504, level: 'warn' });
   t.ok(Number(close.dnsMs) >= 395, `dnsMs ${close.dnsMs}`);
@@ -60,14 +64,17 @@ t.test('while fifty dials hang on a dead name server, others go their way', asyn
     `127.0.0.1:${peer.port}`,
     `[::1]:${peer.port}`,
   ]) {
-    const { result, ms } = await timed(exchange(t, proxy, connectHead(authority)));
-    t.equal(result.status, 200, authority);
-    t.ok(ms < 500, `${authority} took ${ms} ms`);
+    t.equal((await exchange(t, proxy, connectHead(authority))).status, 200, authority);
   }
+  t.same(
+    proxy.log.filter(({ event, target }) => event === 'close' && String(target).startsWith('dead-')),
+    [],
+    'all fifty still hang',
+  );
 });
 
 t.test('a client that leaves takes its queries along', async (t) => {
-  const unhurried = await startProxy(t, [...flags, '--dns-timeout', '60s'], { under });
+  const unhurried = await startProxy(t, [...flags, ...patience], { under });
   const before = socketsOf(unhurried.process);
   silence('left.test');
   const client = await connectRaw(t, unhurried);
@@ -77,7 +84,7 @@ t.test('a client that leaves takes its queries along', async (t) => {
   client.destroy();
   const { result, ms } = await timed(unhurried.until(({ event }) => event === 'close'));
   t.match(result, { reason: 'client_gone', code: 499 });
-  t.ok(ms < 4000, `${ms} ms`);
+  t.ok(ms < LATE_MS, `${ms} ms`);
   const left = await eventually(
     () => socketsOf(unhurried.process),
     (count) => count <= before,
@@ -89,13 +96,13 @@ t.test('a name server that ignores AAAA queries costs a second, not the deadline
   dns.names.set('no-aaaa.test', ({ type }) => (type === 'AAAA' ? 'silent' : { addresses: ['127.0.0.1'] }));
   const { result, ms } = await timed(exchange(t, proxy, connectHead(`no-aaaa.test:${peer.port}`)));
   t.equal(result.status, 200);
-  t.ok(ms < 2500, `${ms} ms`);
+  t.ok(ms < LATE_MS, `${ms} ms`);
 });
 
 t.test('a name server that ignores A queries is waited for, and IPv6 used in the end', async (t) => {
-  const impatient = await startProxy(t, [...flags, '--dns-timeout', '400ms'], { under });
+  const impatient = await startProxy(t, [...flags, '--dns-timeout', '2s'], { under });
   dns.names.set('no-a.test', ({ type }) => (type === 'A' ? 'silent' : { addresses: ['::1'] }));
   const { result, ms } = await timed(exchange(t, impatient, connectHead(`no-a.test:${peer.port}`)));
   t.equal(result.status, 200);
-  t.ok(ms >= 395, `${ms} ms`);
+  t.ok(ms >= 1995, `${ms} ms`);
 });
