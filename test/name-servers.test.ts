@@ -9,11 +9,12 @@ const first = await startDnsServer(t, FIRST);
 const second = await startDnsServer(t, SECOND);
 const peer = await listenOn(t);
 
-const start = (t: Test, resolvConf: string) =>
-  startProxy(t, ['--allow', '127.0.0.0/8:*'], { under: withResolvConf(t, resolvConf) });
+const start = (t: Test, resolvConf: string, flags: readonly string[] = []) =>
+  startProxy(t, ['--allow', '127.0.0.0/8:*', ...flags], { under: withResolvConf(t, resolvConf) });
 
 t.test('the next name server is asked where one fails, refuses or is silent', async (t) => {
-  const proxy = await start(t, `nameserver ${FIRST}\nnameserver ${SECOND}\noptions timeout:1 attempts:1\n`);
+  // Three attempts, for the answer of a busy server.
+  const proxy = await start(t, `nameserver ${FIRST}\nnameserver ${SECOND}\noptions timeout:1 attempts:3\n`);
   const works = () => ({ addresses: ['127.0.0.1'] });
   for (const [name, answer] of [
     ['fails.test', () => ({ rcode: 'SERVFAIL' as const })],
@@ -58,14 +59,15 @@ t.test('ndots and several search domains are honoured, as Kubernetes writes them
 });
 
 t.test('timeout and attempts are honoured', async (t) => {
-  const proxy = await start(t, `nameserver ${FIRST}\noptions timeout:1 attempts:1\n`);
+  const far = ['--dns-timeout', '120s', '--dial-timeout', '120s'];
+  const proxy = await start(t, `nameserver ${FIRST}\noptions timeout:1 attempts:1\n`, far);
   first.names.set('mute.test', () => 'silent');
   const startedMs = performance.now();
   const { status, phrase } = await exchange(t, proxy, connectHead('mute.test:443'));
   const ms = performance.now() - startedMs;
   t.equal(status, 504);
   t.match(phrase, /^dns_timeout: /);
-  t.ok(ms >= 900 && ms < 4000, `${ms} ms`);
+  t.ok(ms >= 900 && ms < 60_000, `${ms} ms`);
   t.equal(first.queries.filter(({ name, type }) => name === 'mute.test' && type === 'A').length, 1);
 });
 

@@ -1,10 +1,17 @@
 import t, { type Test } from 'tap';
-import { startDnsServer } from './fixtures/dns-server.js';
+import { startDnsServer, withResolvConf } from './fixtures/dns-server.js';
 import { startProxy } from './fixtures/proxy.js';
 import { connectHead, exchange, listenOn, openTunnel } from './fixtures/sockets.js';
 
-const dns = await startDnsServer(t);
-const proxy = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--allow', '[::1]:*']);
+/** A name server of this file's own, which may take its time to answer. */
+const ADDRESS = '127.0.0.57';
+const dns = await startDnsServer(t, ADDRESS);
+const resolvConf = `nameserver ${ADDRESS}\nsearch search.test\noptions timeout:30 attempts:1\n`;
+const under = withResolvConf(t, resolvConf);
+const unhurried = ['--dns-timeout', '60s'];
+const proxy = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--allow', '[::1]:*', ...unhurried], {
+  under,
+});
 /** Of both families. */
 const peer = await listenOn(t, '::');
 
@@ -93,7 +100,8 @@ t.test('a trailing dot keeps the search domains away', async (t) => {
 
 t.test('a deny rule holds for a name that a search domain completes', async (t) => {
   dns.names.set('secret.search.test', () => ({ addresses: ['127.0.0.1'] }));
-  const strict = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--deny', 'secret.search.test:*']);
+  const rules = ['--allow', '127.0.0.0/8:*', '--deny', 'secret.search.test:*'];
+  const strict = await startProxy(t, [...rules, ...unhurried], { under });
   const { status, phrase } = await exchange(t, strict, connectHead(`secret:${peer.port}`));
   t.equal(status, 403);
   t.match(phrase, /^destination_denied: .*deny rule secret\.search\.test/);
