@@ -65,13 +65,14 @@ t.test('HEAD gets the head of GET, and other methods are refused', async (t) => 
 });
 
 t.test('/ready says no as soon as the proxy drains, and /live goes on', async (t) => {
-  const draining = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--drain-window', '20s']);
+  const draining = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--drain-window', '1h']);
   draining.process.kill('SIGTERM');
   await draining.until(({ event }) => event === 'draining');
   t.same(await draining.page('/ready'), { status: 503, body: 'draining: no new tunnels\n' });
   t.same(await draining.page('/live'), { status: 200, body: 'live\n' });
   t.equal(await draining.metric('spliceway_draining'), 1);
-  t.equal(await draining.stop('SIGTERM'), 0, 'a second signal ends the window');
+  // The same signal would be one wish with the first for a while.
+  t.equal(await draining.stop('SIGINT'), 0, 'a second signal ends the window');
 });
 
 t.test('malformed input does not hurt, neither the listener nor a tunnel', async (t) => {
