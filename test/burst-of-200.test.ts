@@ -39,7 +39,14 @@ t.test('200 CONNECTs at once are all served, and leave no descriptor behind', as
     () => proxy.log.filter(({ event }) => event === 'close').length,
     (count) => count === TUNNELS,
   );
-  t.equal(socketsOf(proxy.process), before, 'every descriptor is back');
+  t.equal(
+    await eventually(
+      () => socketsOf(proxy.process),
+      (sockets) => sockets === before,
+    ),
+    before,
+    'every descriptor is back',
+  );
   t.equal(await proxy.metric('spliceway_requests_total{code="200",reason="established"}'), TUNNELS);
   t.equal(await proxy.metric('spliceway_tunnels_active{engine="splice"}'), 0);
 });

@@ -203,7 +203,7 @@ for (const [kind, start] of Object.entries(UNREAD)) {
         (state) => state === 'Z',
       );
     }
-    t.ok(performance.now() - startedMs < 10_000);
+    t.ok(performance.now() - startedMs < 60_000);
   });
 }
 
@@ -247,6 +247,6 @@ t.test(
     // 16 MiB of about 110 MB are kept.
     t.ok(Number(result.dropped) > 75_000 && Number(result.dropped) < 90_000, `${result.dropped} dropped`);
     t.ok(Number(result.grown) < 100 * 1024 * 1024, `grown by ${result.grown}`);
-    t.ok(Number(result.closeMs) < 3000, `${result.closeMs} ms`);
+    t.ok(Number(result.closeMs) < 30_000, `${result.closeMs} ms`);
   },
 );

@@ -35,7 +35,7 @@ const FIRST_BYTES: readonly (readonly [what: string, bytes: Buffer, reason: Reas
 
 t.test('what is not HTTP is told so, counted by kind, and troubles nobody else', async (t) => {
   const peer = await listenOn(t);
-  const proxy = await startProxy(t, ['--allow', '127.0.0.0/8:*', '--linger-timeout', '500ms']);
+  const proxy = await startProxy(t, ['--allow', '127.0.0.0/8:*']);
   const bystander = await openTunnel(t, proxy, peer);
 
   for (const [what, bytes, reason, says] of FIRST_BYTES) {

@@ -42,7 +42,7 @@ const FLAGS = ['--allow', '127.0.0.0/8:*', '--allow', '*.test:443'];
 t.test('a second request behind a refused one gets no answer and reaches nobody', async (t) => {
   const peer = await listenOn(t);
   peer.server.on('connection', () => t.fail('the second request was served'));
-  const proxy = await startProxy(t, FLAGS);
+  const proxy = await startProxy(t, [...FLAGS, '--linger-timeout', '60s']);
   for (const [what, request, status, reason] of REFUSED) {
     for (const second of [
       connectHead(authorityOf(peer)),
@@ -78,7 +78,8 @@ t.test('a second request behind a refused one gets no answer and reaches nobody'
 });
 
 t.test('what a client sends behind a refused head does not take the answer away', async (t) => {
-  const proxy = await startProxy(t, FLAGS);
+  // As long as a busy machine may take for all of it.
+  const proxy = await startProxy(t, [...FLAGS, '--linger-timeout', '60s']);
   // Larger than what the socket buffers of both ends hold without anybody reading.
   for (const bytes of [256 * 1024, 32 * 1024 * 1024]) {
     const early = Buffer.alloc(bytes, 'early data ');
