@@ -7,7 +7,7 @@ const SOURCE = fileURLToPath(new URL('../../test/native', import.meta.url));
 const BUILD = fileURLToPath(new URL('../native-test', import.meta.url));
 const SANITIZERS = ['address', 'thread'] as const;
 const SOAK_SECONDS = 8;
-const LIMIT_MS = 90_000;
+const LIMIT_MS = 240_000;
 
 /** How a program ended, with what it printed. */
 interface Outcome {
