@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { parse } from 'yaml';
+import { eventually } from './fixtures/process-state.js';
 import { CLI } from './fixtures/proxy.js';
 import { connectRaw, listenOn, readHead } from './fixtures/sockets.js';
 
@@ -44,6 +45,11 @@ async function start(t: Test): Promise<Started> {
     stderr += `${line}\n`;
   });
   const [line] = (await once(lines, 'line')) as [string];
+  // It is written first, but on another pipe.
+  await eventually(
+    () => banner,
+    (text) => /^relay engine .*\n/m.test(text),
+  );
   const setting = parse(
     banner.split('\n').find((each) => each.includes('stunnel_tcp_proxy:')) ?? '',
   ) as unknown;
