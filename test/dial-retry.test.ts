@@ -127,7 +127,7 @@ t.test('where --dial-timeout cuts a later try short, the failure before it is to
   const { localPort: port = 0 } = await connectRaw(t, await listenOn(t));
   let addresses = 0;
   // A name of two addresses: one refuses, and is all that the first try may have; the other one is a black hole.
-  const judge = (address: string) => {
+  const judge = (address: string | undefined) => {
     addresses += 1;
     const permitted = addresses <= 2 ? '127.0.0.1' : 'fd66::1';
     return address === permitted ? undefined : new TunnelError('destination_denied');
