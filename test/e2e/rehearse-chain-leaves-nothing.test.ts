@@ -2,12 +2,19 @@ import { readdir } from 'node:fs/promises';
 
 import t, { type Test } from 'tap';
 
-import { checkNothingLeft, processesOf, type Rehearsal, startRehearsal } from '../fixtures/e2e-rehearse.js';
+import {
+  checkNothingLeft,
+  pathOfSlowRsync,
+  processesOf,
+  type Rehearsal,
+  startRehearsal,
+} from '../fixtures/e2e-rehearse.js';
 import { eventually } from '../fixtures/process-state.js';
 
 /** A rehearsal in the middle of its transfer, with the network namespaces that its programs are in. */
 async function startInTheMiddle(t: Test): Promise<Rehearsal> {
-  const rehearsal = await startRehearsal(t, ['--size', '64MiB', '--chain', 'squid']);
+  const path = await pathOfSlowRsync(t);
+  const rehearsal = await startRehearsal(t, ['--size', '64MiB', '--chain', 'squid'], path);
   await rehearsal.saw(/probe .* succeeded/);
   const networks = new Set((await processesOf(rehearsal)).map(({ network }) => network));
   t.ok(
