@@ -59,7 +59,8 @@ t.test('a watch outlasts those through proxies with short limits', async (t) => 
   const proxy = await startProxyTo(t, server);
   const { lines, watch, process } = await startWatch(t, server, proxy);
 
-  const tinyproxy = await startTinyproxy(t, server, 2);
+  // Long enough for a busy machine to get the watch going.
+  const tinyproxy = await startTinyproxy(t, server, 4);
   for (const round of ['once', 'twice']) {
     const cut = await startWatch(t, server, tinyproxy);
     if (!cut.watch.closed) await once(cut.watch, 'close');
@@ -67,7 +68,7 @@ t.test('a watch outlasts those through proxies with short limits', async (t) => 
     t.pass(`tinyproxy cuts it ${round}`);
   }
   t.match(await tinyproxy.child.log(), /Idle Timeout/i);
-  const impatient = await startProxyTo(t, server, ['--idle-timeout', '2s']);
+  const impatient = await startProxyTo(t, server, ['--idle-timeout', '4s']);
   const cut = await startWatch(t, server, impatient);
   t.match(await impatient.until(({ cause }) => cause === 'idle_timeout'), { user: USER });
   await cut.ended;
