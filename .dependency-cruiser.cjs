@@ -4,12 +4,13 @@
 //   4  commands
 //   3  config   server   observe/admin
 //   2  handshake   access   upstream   relay     the stages: never import each other, neither log nor count
-//   1  observe/metrics   observe/log, over observe/tunnel-record
+//   1  observe/metrics   observe/log, over observe/tunnel-record and observe/metric-rows
 //   0  reasons   target   stop
 
 const level0 = ['^src/reasons\\.ts$', '^src/target\\.ts$', '^src/stop\\.ts$'];
 const record = '^src/observe/tunnel-record\\.ts$';
-const level1 = ['^src/observe/metrics\\.ts$', '^src/observe/log\\.ts$', record];
+const rows = '^src/observe/metric-rows\\.ts$';
+const level1 = ['^src/observe/metrics\\.ts$', '^src/observe/log\\.ts$', record, rows];
 const stages = ['^src/handshake/', '^src/access/', '^src/upstream/', '^src/relay/'];
 const level3 = ['^src/config/', '^src/server/', '^src/observe/admin\\.ts$'];
 const commands = '^src/commands/[^/]+\\.ts$';
@@ -42,9 +43,10 @@ const TABLE = [
   { name: 'access', modules: '^src/access/', may: ['^src/access/', ...belowStages] },
   { name: 'upstream', modules: '^src/upstream/', may: ['^src/upstream/', ...belowStages] },
   { name: 'relay', modules: '^src/relay/', may: ['^src/relay/', ...belowStages] },
-  { name: 'metrics', modules: '^src/observe/metrics\\.ts$', may: [record, ...level0] },
+  { name: 'metrics', modules: '^src/observe/metrics\\.ts$', may: [record, rows, ...level0] },
   { name: 'log', modules: '^src/observe/log\\.ts$', may: [record, ...level0] },
   { name: 'record', modules: record, may: level0 },
+  { name: 'metric-rows', modules: rows, may: [] },
   { name: 'reasons', modules: '^src/reasons\\.ts$', may: [] },
   { name: 'target', modules: '^src/target\\.ts$', may: [] },
   { name: 'stop', modules: '^src/stop\\.ts$', may: [] },

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseRule } from '../src/access/policy.js';
+import { parseRule } from '../src/access/rules.js';
 
 t.test('a rule that could be read in two ways is a problem', async (t) => {
   const wrong: readonly (readonly [text: string, says: RegExp])[] = [

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import t, { type Test } from 'tap';
-import { METRICS, type MetricRow } from '../src/observe/metrics.js';
+import { METRICS, type MetricRow } from '../src/observe/metric-rows.js';
 import { REASON_TOKENS, REASONS } from '../src/reasons.js';
 import { ENGINES } from '../src/relay/engines.js';
 import { RELAY_CAUSES, RELAY_FALLBACKS } from '../src/relay/relay.js';

@@ -1,4 +1,4 @@
-import { matches } from '../access/policy.js';
+import { matches } from '../access/rules.js';
 import { OPTIONS, type ParentRow } from './options.js';
 import { parseTargetOption } from './parsers.js';
 import { type ConfigOf, option } from './table.js';

@@ -1,5 +1,5 @@
 import type { Credential } from '../access/credentials.js';
-import { parseRule, type Rule } from '../access/policy.js';
+import { parseRule, type Rule } from '../access/rules.js';
 import { LOG_LEVELS } from '../observe/log.js';
 import { parseWays, type WrittenWay } from '../upstream/parent.js';
 import {

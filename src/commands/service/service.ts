@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo, Server } from 'node:net';
 import type { Logger } from 'pino';
-import { matches } from '../../access/policy.js';
+import { matches } from '../../access/rules.js';
 import type { Config } from '../../config/options.js';
 import { createAdmin } from '../../observe/admin.js';
 import { createLog, type Log } from '../../observe/log.js';
