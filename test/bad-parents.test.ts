@@ -110,7 +110,7 @@ t.test('what is right is read as it is meant', (t) => {
 });
 
 t.test('credentials of a parent on the command line are warned of, as ps shows them', (t) => {
-  const warned = /visible to everybody on this machine/;
+  const warned = /--parent are visible to everybody on this machine/;
   const withLogin = loadConfig(SERVE, ['--parent', 'http://u:needle@p:1'], {}).warnings;
   t.match(withLogin, [warned]);
   t.notMatch(withLogin.join(), 'needle');

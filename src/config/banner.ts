@@ -55,7 +55,7 @@ export function banner({ config, credentials, invented, picked, ...facts }: Bann
     ...config.parent.map(
       ({ rule, ways }, at) =>
         `${at === 0 ? 'parents' : ''}`.padEnd(15) +
-        `${rule === undefined ? '' : `${rule.text} `}through ${ways.map(nameOf).join(', then ')}`,
+        `${rule === undefined ? '' : `${rule.text} `}through ${ways.map(nameOf).join(', else ')}`,
     ),
     ...serviceLines({ picked, ...facts }),
   ];

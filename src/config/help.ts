@@ -24,8 +24,8 @@ Without :PORTS a rule means 443,6443.
 
 WAY is one of these; credentials are percent-encoded, a comma in them is %2C:
   http://[USER:PASSWORD@]HOST:PORT   a proxy that takes CONNECT; https:// for one inside TLS
-  socks5h://[USER:PASSWORD@]HOST     SOCKS, which resolves names; also socks4a://. With socks5:// and
-                                     socks4:// names are resolved here
+  socks5h://[USER:PASSWORD@]HOST     SOCKS that resolves names, as socks4a:// does; with socks5://
+                                     and socks4:// they are resolved here
   pac+file:///PATH, pac+http://URL   a PAC file; also pac+https://
   env                                HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
   direct                             no proxy
