@@ -1134,10 +1134,15 @@ static void pool_is_capped(void)
         peers[2 * i + CLIENT].to_send = 2 * MIB;
         peers[2 * i + UPSTREAM].limit = 0;
     }
-    drive_until_still(peers, 2 * COUNT, STILL_MS);
+    /* The relay's thread, which is a nice one, may not have run for as long as the peers were still. */
+    uint64_t patience_ms = now_ms() + UPPER_MS;
+    do
+        drive_until_still(peers, 2 * COUNT, STILL_MS);
+    while (totals(relay).pipes_in_use <= 32 && now_ms() < patience_ms);
     struct relay_totals now = totals(relay);
     comment("%llu pipes in use", (unsigned long long)now.pipes_in_use);
     CHECK(now.pipes_in_use > 32 && now.pipes_in_use <= COUNT);
+    uint64_t since_ms = now_ms();
     for (int i = 0; i < COUNT; i++) {
         peers[2 * i + UPSTREAM].limit = UINT64_MAX;
         peers[2 * i + CLIENT].ends = peers[2 * i + UPSTREAM].ends = true;
@@ -1149,8 +1154,9 @@ static void pool_is_capped(void)
     }
     now = totals(relay);
     CHECK(now.pipes_in_use == 0);
-    CHECK(now.pipes_pooled == 32);
-    uint64_t until_ms = now_ms() + 10000;
+    /* After two seconds the first of them may be closed again. */
+    CHECK(now.pipes_pooled == 32 || (now.pipes_pooled < 32 && now_ms() - since_ms >= 2000));
+    uint64_t until_ms = now_ms() + UPPER_MS;
     while (totals(relay).pipes_pooled > 0 && now_ms() < until_ms)
         sleep_ms(10);
     CHECK(totals(relay).pipes_pooled == 0);
@@ -1436,7 +1442,7 @@ static void stall(enum side one, enum side other)
         peers[2 * i + one].to_send = 64 * (uint64_t)MIB;
         peers[2 * i + other].limit = 0;
     }
-    drive_until_still(peers, 2 * COUNT, STILL_MS);
+    drive_until_still(peers, 2 * COUNT, 5 * STILL_MS);
     CHECK(totals(relay).pipes_in_use <= COUNT);
     uint64_t most = 0;
     for (int i = 0; i < COUNT; i++)
@@ -1476,7 +1482,7 @@ static void rest_after_ends(void)
     drive_until_still(peers, 2, STILL_MS);
     reset(broken.peer[CLIENT]);
     broken.peer[CLIENT] = -1;
-    sleep_ms(STILL_MS);
+    sleep_ms(5 * STILL_MS);
     uint64_t before_ms = cpu_ms();
     sleep_ms(500);
     comment("%llu ms of CPU in 500 ms", (unsigned long long)(cpu_ms() - before_ms));
