@@ -1,5 +1,5 @@
 /**
- * Every way in which spliceway refuses or fails a request, each declared once. The token is the error, the start of the
+ * Every way in which spliceway refuses or fails a request, each declared once: a table, and as long as there are ways. The token is the error, the start of the
  * status phrase, the `Proxy-Status` error (RFC 9209 §2.3 where a type fits, our own word where none does), the metric
  * label, the log field and the README row.
  */
@@ -183,7 +183,7 @@ export const REASONS = {
     504,
     'upstream',
     'the parent proxy did not answer in time',
-    'check the parent and firewalls on the way, or raise --connect-timeout',
+    'check the parent and firewalls on the way, or raise --parent-timeout',
   ),
   parent_credentials_rejected: row(
     502,

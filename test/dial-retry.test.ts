@@ -9,6 +9,7 @@ import { connectHead, connectRaw, exchange, listenOn } from './fixtures/sockets.
 const PATIENT = {
   dnsTimeoutMs: 120_000,
   connectTimeoutMs: 120_000,
+  parentTimeoutMs: 120_000,
   dialTimeoutMs: 120_000,
   dialRetryMs: 60_000,
 };

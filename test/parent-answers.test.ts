@@ -35,7 +35,7 @@ t.test('a parent that speaks HTTP', async (t) => {
   const url = parent.url.replace('//', `//parent:${SECRET}@`);
   const proxy = await startProxy(t, ['--parent', url]);
   /** For a parent that does not answer at all. */
-  const impatient = await startProxy(t, ['--parent', url, '--connect-timeout', '1s']);
+  const impatient = await startProxy(t, ['--parent', url, '--parent-timeout', '1s']);
 
   await t.test('is asked with its own credentials, and not told those of the client', async (t) => {
     const { asked } = await answered(t, proxy, parent, (socket) => socket.end('HTTP/1.1 403 No\r\n\r\n'));

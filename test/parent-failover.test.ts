@@ -62,7 +62,7 @@ t.test('where all fail, each is named, and the most telling is the reason', asyn
 t.test('the deadline of the dial covers parents that take the connection and are silent', async (t) => {
   const parents = [await playParent(t), await playParent(t)] as const;
   const proxy = await startProxy(t, [
-    ...['--connect-timeout', '1s', '--dial-timeout', '1500ms'],
+    ...['--parent-timeout', '1s', '--dial-timeout', '1500ms'],
     ...['--parent', parents.map(({ url }) => url).join(',')],
   ]);
   const { status, phrase } = await exchange(t, proxy, connectHead(TARGET));

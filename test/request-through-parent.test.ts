@@ -5,7 +5,13 @@ import { type DialOptions, dial } from '../src/upstream/dial.js';
 import { parentRefusal, parseWays } from '../src/upstream/parent.js';
 import { listenOn, readBytes, readSome } from './fixtures/sockets.js';
 
-const OPTIONS = { dnsTimeoutMs: 5000, connectTimeoutMs: 5000, dialTimeoutMs: 20_000, dialRetryMs: 0 };
+const OPTIONS = {
+  dnsTimeoutMs: 5000,
+  connectTimeoutMs: 5000,
+  parentTimeoutMs: 5000,
+  dialTimeoutMs: 20_000,
+  dialRetryMs: 0,
+};
 
 function target(text: string): Target {
   const parsed = parseTarget(text);

@@ -141,8 +141,8 @@ t.test('a SOCKS parent that does not open the tunnel is said to be the reason', 
     5: `socks5h://127.0.0.1:${parent.port}`,
   };
   const proxies = {
-    4: await startProxy(t, ['--parent', urls[4], '--connect-timeout', '1s']),
-    5: await startProxy(t, ['--parent', urls[5], '--connect-timeout', '1s']),
+    4: await startProxy(t, ['--parent', urls[4], '--parent-timeout', '1s']),
+    5: await startProxy(t, ['--parent', urls[5], '--parent-timeout', '1s']),
   };
   const http = Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n');
   const cases: readonly {

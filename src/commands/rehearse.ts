@@ -76,10 +76,10 @@ configured as MTC does it, the nc -z probe and rsync on the other, and spliceway
   --generation G      who configures the stunnel client: ${GENERATIONS.join(', ')};
                       1.6 is MTC 1.6 and every later one, crane uses TLS 1.3 (default 1.6)
   --relay ENGINE      handed to spliceway serve
-  --chain PROXIES     source and target in network namespaces that have no other way to each other than
-                      this row of 1 to ${MOST_PROXIES} proxies, each in one of its own: spliceway or squid, with commas
-                      between, from the source to the target (squid,spliceway), or how many spliceways;
-                      as root, or where ordinary users may make namespaces
+  --chain PROXIES     put this row of 1 to ${MOST_PROXIES} proxies between source and target, each of them in a
+                      network namespace of its own and with no other way: spliceway and squid,
+                      with commas between (squid,spliceway), or a number of spliceways; needs
+                      root, or ordinary users that may make namespaces
   --keep              keep the working directory (logs, configurations, both trees)
   --help              this text
 

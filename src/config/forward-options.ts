@@ -25,6 +25,7 @@ export const FORWARD_OPTIONS = {
   }),
   dnsTimeout: OPTIONS.dnsTimeout,
   connectTimeout: OPTIONS.connectTimeout,
+  parentTimeout: OPTIONS.parentTimeout,
   dialTimeout: option({ ...OPTIONS.dialTimeout, help: 'For names, addresses and retries together.' }),
   dialRetry: OPTIONS.dialRetry,
   relay: OPTIONS.relay,

@@ -43,7 +43,7 @@ export const OPTIONS = {
     placeholder: 'TIME',
     default: '30s',
     group: 'Listening',
-    help: 'From the accepted connection to the whole request.',
+    help: 'From the accepted connection, or the answer before, to the whole request.',
     parse: parseDeadline,
   }),
   lingerTimeout: option({
@@ -135,6 +135,14 @@ export const OPTIONS = {
     default: '10s',
     group: 'Dialling',
     help: 'For one address.',
+    parse: parseDeadline,
+  }),
+  parentTimeout: option({
+    name: 'parent-timeout',
+    placeholder: 'TIME',
+    default: '30s',
+    group: 'Dialling',
+    help: 'For the answer of a parent, which has to reach the target first.',
     parse: parseDeadline,
   }),
   dialTimeout: option({

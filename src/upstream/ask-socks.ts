@@ -20,7 +20,7 @@ export async function askSocks(
   destination: { readonly host: string; readonly port: number },
   options: HandshakeOptions,
 ): Promise<void> {
-  const { parent, connectTimeoutMs } = options;
+  const { parent, timeoutMs } = options;
   const line = new Duplex({ read() {}, write: (chunk, _encoding, done) => void socket.write(chunk, done) });
   line.on('error', () => {});
   const early: Buffer[] = [];
@@ -29,7 +29,7 @@ export async function askSocks(
     destination,
     existing_socket: line,
     // The deadline is ours, and comes first.
-    timeout: connectTimeoutMs + 1000,
+    timeout: timeoutMs + 1000,
     proxy: {
       host: parent.host.host,
       port: parent.port,

@@ -7,7 +7,7 @@ import type { Parent } from './parent.js';
 export interface HandshakeOptions {
   readonly parent: Parent;
   /** Deadline of each step, in milliseconds. */
-  readonly connectTimeoutMs: number;
+  readonly timeoutMs: number;
   /** Ends the step; the promise then rejects with the signal's reason. */
   readonly signal: StopSignal;
 }
@@ -21,7 +21,7 @@ export interface HandshakeOptions {
  */
 export function handshakeStep<T>(
   socket: Socket,
-  { parent, connectTimeoutMs, signal }: HandshakeOptions,
+  { parent, timeoutMs, signal }: HandshakeOptions,
   begin: (succeed: (value: T) => void, fail: (error: TunnelError) => void) => () => unknown,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -50,10 +50,10 @@ export function handshakeStep<T>(
       () =>
         fail(
           new TunnelError('parent_timeout', {
-            detail: `${parent.name} took the connection and did not answer within ${connectTimeoutMs / 1000} s`,
+            detail: `${parent.name} took the connection and did not answer within ${timeoutMs / 1000} s`,
           }),
         ),
-      connectTimeoutMs,
+      timeoutMs,
     );
     signal.addEventListener('abort', onAbort);
     socket.on('error', onError).on('end', onEnd).on('close', onEnd);

@@ -86,7 +86,7 @@ async function open(
   clock: DialClock,
   signal: StopSignal,
 ): Promise<Socket> {
-  const options = { parent, connectTimeoutMs: attempt.connectTimeoutMs, signal };
+  const options = { parent, timeoutMs: attempt.parentTimeoutMs, signal };
   const connection = await connectTo(parent, attempt, clock, signal);
   if (parent.scheme.startsWith('socks')) {
     await clock.connecting(askSocks(connection, destination, options));

@@ -6,8 +6,10 @@ import type { Route } from './parent.js';
 export interface DialOptions {
   /** For DNS, all queries of a name together. */
   readonly dnsTimeoutMs: number;
-  /** For one address, and for each handshake with a parent. */
+  /** For one address. */
   readonly connectTimeoutMs: number;
+  /** For each answer of a parent, which may have to reach the target first. */
+  readonly parentTimeoutMs: number;
   /** For everything, parents and retries included. */
   readonly dialTimeoutMs: number;
   /** How long to go on trying after the first failure; 0: one try. */

@@ -23,6 +23,7 @@ export type ServiceConfig = Pick<
   | 'admin'
   | 'dnsTimeout'
   | 'connectTimeout'
+  | 'parentTimeout'
   | 'dialTimeout'
   | 'dialRetry'
   | 'parent'
@@ -117,6 +118,7 @@ export class Service {
       dialOptions: {
         dnsTimeoutMs: config.dnsTimeout,
         connectTimeoutMs: config.connectTimeout,
+        parentTimeoutMs: config.parentTimeout,
         dialTimeoutMs: config.dialTimeout,
         dialRetryMs: config.dialRetry,
         routes: config.parent.map(({ rule, ways }) => ({
