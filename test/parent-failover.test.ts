@@ -41,6 +41,25 @@ t.test(
   },
 );
 
+t.test('a parent that could not be reached is tried last for a while', async (t) => {
+  const peer = await listenOn(t);
+  const last = await startProxy(t, ['--allow', `127.0.0.0/8:${peer.port}`]);
+  const reachable = `http://127.0.0.1:${last.port}`;
+  const proxy = await startProxy(t, [
+    ...['--allow', `127.0.0.0/8:${peer.port}`, '--connect-timeout', '1s'],
+    ...['--parent', `http://127.66.0.1:3128,http://migration:let-me-through@127.0.0.1:${last.port}`],
+  ]);
+  for (const parentsFailed of [['http://127.66.0.1:3128 parent_timeout'], undefined]) {
+    const { client, upstream, head } = await openTunnel(t, proxy, peer);
+    client.destroy();
+    upstream.destroy();
+    const id = head.headers['spliceway-tunnel-id'];
+    const close = await proxy.until(({ event, tunnel }) => event === 'close' && tunnel === id);
+    t.equal(close.parent, reachable);
+    t.same(close.parentsFailed, parentsFailed);
+  }
+});
+
 t.test('where all fail, each is named, and the most telling is the reason', async (t) => {
   const parent = await playParent(t);
   const proxy = await startProxy(t, [

@@ -27,14 +27,15 @@ export async function attemptOnce(
 ): Promise<Upstream> {
   const ways = attempt.routes?.find(({ fits }) => fits(target))?.ways ?? DIRECT;
   const failures: TunnelError[] = [];
-  const waiting = [...ways];
+  const inOrder = (some: readonly WrittenWay[]) => attempt.parentHealth?.order(some) ?? some;
+  const waiting = [...inOrder(ways)];
   for (let way = waiting.shift(); way !== undefined; way = waiting.shift()) {
     try {
       if (way.kind === 'direct') return await goDirect(target, attempt, clock, signal);
       if (way.kind === 'parent') return await goThrough(way, target, attempt, clock, signal);
       const url = urlOf(target, attempt);
       if (way.kind === 'env') waiting.unshift(findInEnvironment(url));
-      else waiting.unshift(...(await findInPac(way, url, attempt, signal)));
+      else waiting.unshift(...inOrder(await findInPac(way, url, attempt, signal)));
     } catch (error) {
       if (!(error instanceof TunnelError)) throw error;
       failures.push(error);

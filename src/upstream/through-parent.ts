@@ -37,6 +37,7 @@ export async function goThrough(
     try {
       const socket = await open(parent, { ...target, host }, attempt, clock, signal);
       clock.tried({ name: parent.name, result: 'opened' });
+      attempt.parentHealth?.connected(parent.name, true);
       return {
         socket,
         address: host === target.host && target.family === 0 ? undefined : host,
@@ -48,6 +49,7 @@ export async function goThrough(
       if (!(error instanceof TunnelError)) throw error;
       const failure = unreached(parent, error);
       clock.tried({ name: parent.name, result: failure.reason });
+      attempt.parentHealth?.connected(parent.name, failure === error);
       // Another address may be to its liking, or the next way.
       if (failure.reason !== 'parent_refused' || at === destinations.length - 1) throw failure;
     }

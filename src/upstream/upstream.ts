@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { DialTimings, TunnelError } from '../reasons.js';
 import type { Route } from './parent.js';
+import type { ParentHealth } from './parent-health.js';
 
 /** What every dial of a process shares. Times are in milliseconds. */
 export interface DialOptions {
@@ -16,6 +17,8 @@ export interface DialOptions {
   readonly dialRetryMs: number;
   /** The first that fits a target tells the ways to it; default none, which is direct. */
   readonly routes?: readonly Route[];
+  /** Remembers which parents could not be reached; absent: none is remembered. */
+  readonly parentHealth?: ParentHealth;
   /** Whether address and port are a listener of this very process: a parent that is one would be a loop. Default never. */
   readonly isOwnListener?: (address: string, port: number) => boolean;
   /** What this process calls itself in `Via` (RFC 9110 §7.6.3), so that it knows its own requests again; default: no `Via`. */

@@ -13,6 +13,7 @@ import { drain } from '../../server/drain.js';
 import { isBoundTo, type Listener } from '../../server/listener.js';
 import type { Stages } from '../../server/request.js';
 import { formatAuthority } from '../../target.js';
+import { ParentHealth } from '../../upstream/parent-health.js';
 import { explainListen, openAdmin } from './listening.js';
 import { type Room, roomForTunnels, usableCores } from './room.js';
 import { firstSignal, surviveErrors } from './signals.js';
@@ -72,6 +73,7 @@ export class Service {
   readonly #version: string;
   readonly #metrics: Metrics;
   readonly #log: Log;
+  readonly #parentHealth = new ParentHealth();
   readonly #admin: Server | undefined;
   readonly #adminBound: AddressInfo[] = [];
   #listener: Listener | undefined;
@@ -125,6 +127,7 @@ export class Service {
           ways,
           fits: (target) => rule === undefined || matches(rule, target),
         })),
+        parentHealth: this.#parentHealth,
         isOwnListener: this.isOwnListener,
         ...(this.viaName === undefined ? {} : { viaName: this.viaName }),
       },
