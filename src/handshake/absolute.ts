@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../reasons.js';
 import { formatHttpHost, parseHttpUrl, type Target } from '../target.js';
-import { targetInvalid } from './connect.js';
+import { remembered, targetInvalid } from './connect.js';
 import { endToEnd, tokensOf, withVia } from './fields.js';
 import { malformed, type RequestHead, readHead } from './head.js';
 import { refuseLoop, viaEntries } from './via.js';
@@ -23,7 +23,7 @@ export interface AbsoluteRequest extends RequestHead {
   readonly method: string;
   /** In origin-form: path and query (RFC 9112 §3.2.1), or `*`. */
   readonly path: string;
-  /** The protocols among {@link ForwardingOptions.upgrades} that the client offers to switch to, as it wrote them. */
+  /** The protocols among {@link ForwardingOptions.upgrades} that the client offers to switch to, in its order (RFC 9110 §7.8). */
   readonly upgrade: readonly string[];
   readonly hasContent: boolean;
   /** The proxies that it has come through (RFC 9110 §7.6.3). */
@@ -67,7 +67,7 @@ export function readAbsolute(message: IncomingMessage, options: ForwardingOption
   return {
     ...head,
     via,
-    target: parsed.target,
+    target: remembered(parsed.target),
     method,
     path: parsed.path ?? (method === 'OPTIONS' ? '*' : '/'),
     upgrade,
@@ -125,8 +125,8 @@ export function offersUpgrade(message: IncomingMessage, { upgrades }: Forwarding
 function offered({ rawHeaders, httpVersion }: IncomingMessage, upgrades: readonly string[]): string[] {
   // RFC 9110 §7.8: only what Connection names counts, and nothing in HTTP/1.0.
   if (httpVersion === '1.0' || !tokensOf(rawHeaders, 'connection').includes('upgrade')) return [];
-  const known = tokensOf(rawHeaders, 'upgrade');
-  return upgrades.filter((each) => known.includes(each.toLowerCase()));
+  const tokens = new Set(tokensOf(rawHeaders, 'upgrade'));
+  return [...tokens].flatMap((token) => upgrades.find((each) => each.toLowerCase() === token) ?? []);
 }
 
 function fieldsFor(

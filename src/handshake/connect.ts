@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { TunnelError } from '../reasons.js';
-import { parseTarget, type Target } from '../target.js';
+import { formatAuthority, parseTarget, type Target } from '../target.js';
 import { malformed, type RequestHead, readHead } from './head.js';
 
 /** The longest target, in bytes: a name of 253 characters fits several times over. */
@@ -36,6 +36,14 @@ export function readConnect(message: IncomingMessage): ConnectRequest {
 const targets = new Map<string, Target>();
 const TARGETS_REMEMBERED = 256;
 
+/** Equal targets become the same object, so that what is known of one is known of all, and is in memory once. */
+export function remembered(target: Target): Target {
+  const key = formatAuthority(target.host + (target.absolute ? '.' : ''), target.port);
+  const known = targets.get(key);
+  if (known === undefined) remember(key, target);
+  return known ?? target;
+}
+
 function targetOf(authority: string): Target {
   const known = targets.get(authority);
   if (known !== undefined) return known;
@@ -43,9 +51,13 @@ function targetOf(authority: string): Target {
   if ('problem' in target) {
     throw targetInvalid(authority, target.problem);
   }
+  remember(authority, target);
+  return target;
+}
+
+function remember(authority: string, target: Target): void {
   if (targets.size >= TARGETS_REMEMBERED) targets.clear();
   targets.set(authority, target);
-  return target;
 }
 
 /** A request that is HTTP, but not CONNECT. */

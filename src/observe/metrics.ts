@@ -219,7 +219,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       forwardedActive.inc();
       forwardedLive.add(forwarded.answered.bytes);
     },
-    account({ refusal, relayed, forwarded, timings }) {
+    account({ refusal, relayed, forwarded, timings, allowed }) {
       if (relayed === undefined) {
         dialled(timings ?? {});
         if (forwarded?.answered !== undefined && forwarded.ended !== undefined) {
@@ -236,7 +236,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
           upgraded(forwarded, 'declined');
           return;
         }
-        upgraded(forwarded, 'failed');
+        if (allowed) upgraded(forwarded, 'failed');
         const { reason, status } = refusal ?? { reason: 'proxy_internal_error', status: 500 };
         requests.inc({ code: status, reason });
         counterOf(reason)?.inc({ reason });

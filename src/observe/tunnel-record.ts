@@ -39,8 +39,11 @@ export class TunnelRecord {
 /** The part of a record that a forwarded request has. */
 export interface ForwardedRequest {
   readonly method: string;
-  /** The protocol that the client offered to switch to, as it is configured; undefined where there was no such offer. */
-  readonly upgrade: string | undefined;
+  /**
+   * The protocol that the connection has switched to, as it is configured, or until then the one that the client would like best;
+   * undefined where there is no offer.
+   */
+  upgrade: string | undefined;
   /** Set once the origin has answered. */
   answered: { readonly status: number; readonly atMs: number; readonly bytes: ForwardedBytes } | undefined;
   /** When the exchange was over, in milliseconds of `performance.now`, and how; undefined where it became a tunnel, or failed. */

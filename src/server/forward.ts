@@ -70,7 +70,10 @@ async function forward(
   const unwatch = watch(event, stop);
   let upstreamSocket: Socket | undefined;
   try {
-    const request = readAbsolute(message, forwarding);
+    const request = readAbsolute(
+      message,
+      event.response === undefined ? forwarding : withoutUpgrades(forwarding),
+    );
     const forwarded = forwardedOf(request);
     record.forwarded = forwarded;
     const decision = admit(request, record, stages);
@@ -90,7 +93,7 @@ async function forward(
     );
     const { statusCode: status = 0 } = answer.incoming;
     if (answer.kind === 'switched') {
-      const reply = switchedReply(answer, request, record.tunnelId, forwarding);
+      const reply = switchedReply(answer, request, record, forwarding);
       const { bytesWritten: bytesUp, bytesRead: bytesDown } = upstream.socket;
       forwarded.answered = { status, atMs: performance.now(), bytes: { bytesUp, bytesDown } };
       unwatch();
@@ -127,6 +130,11 @@ async function forward(
   } finally {
     unwatch();
   }
+}
+
+/** For a connection that Node's parser holds: it did not see an offer there, and the connection cannot become a tunnel. */
+function withoutUpgrades({ pseudonym }: ForwardingOptions): ForwardingOptions {
+  return { pseudonym, upgrades: [] };
 }
 
 /** Takes a connection from Node's HTTP parser: nothing that arrives on it is parsed any more. */
@@ -171,7 +179,7 @@ function sayInterim({ message, client }: ForwardEvent, interim: Interim, options
 function switchedReply(
   { incoming }: Answer,
   { upgrade }: AbsoluteRequest,
-  tunnelId: string,
+  { tunnelId, forwarded }: TunnelRecord,
   options: ForwardingOptions,
 ): Buffer {
   const to = (incoming.headers.upgrade ?? '').toLowerCase();
@@ -181,6 +189,7 @@ function switchedReply(
       detail: `the destination switched to ${to === '' ? 'nothing' : to}, which it was not asked for`,
     });
   }
+  if (forwarded !== undefined) forwarded.upgrade = token;
   const more = ['Connection', 'Upgrade', 'Upgrade', token, TUNNEL_ID_HEADER, tunnelId];
   return Buffer.from(interimHead(incoming, options, more), 'latin1');
 }

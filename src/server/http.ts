@@ -124,7 +124,7 @@ export class HttpReception implements Reception {
 
   /** Node's HTTP parser, as a server that never listens: connections are handed to it one by one. */
   #createParser(): ReturnType<typeof createParser> {
-    const parser = createParser({
+    const options = {
       insecureHTTPParser: false,
       maxHeaderSize: MAX_HEADER_BYTES,
       requireHostHeader: false,
@@ -132,7 +132,10 @@ export class HttpReception implements Reception {
       headersTimeout: 0,
       requestTimeout: 0,
       keepAliveTimeout: this.#options.handshakeTimeoutMs,
-    });
+      // Node 22.21, 24.9 and later ask; before, every offer comes to #upgrade, and with Node 26 its content would not.
+      shouldUpgradeCallback: (message: IncomingMessage) => offersUpgrade(message, this.#stages.forwarding),
+    };
+    const parser = createParser(options);
     parser.maxHeadersCount = 0;
     const onRequest = (message: IncomingMessage, response: ServerResponse) => {
       const client = message.socket;
