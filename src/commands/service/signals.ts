@@ -33,4 +33,4 @@ export function firstSignal(onAnother: () => void): Promise<NodeJS.Signals> {
  * How far apart the same signal may come twice and be one wish, in milliseconds: whoever stops a process group or a control group
  * signals `npm start` as well as the proxy, and npm passes its own on.
  */
-const SAME_WISH_MS = 250;
+const SAME_WISH_MS = 1000;
