@@ -43,7 +43,7 @@ export interface HttpTarget {
   readonly path: string | undefined;
 }
 
-/** The default port of `http` (RFC 9110 §4.2.1). */
+/** The default port of `http`, also where a colon stands without one (RFC 9110 §4.2.1). */
 const HTTP_PORT = 80;
 
 /**
@@ -55,8 +55,8 @@ export function parseHttpUrl(url: string): HttpTarget | TargetProblem {
   if (scheme.toLowerCase() === 'https') return { problem: 'https goes through CONNECT host:port' };
   if (scheme.toLowerCase() !== 'http') return { problem: 'only http:// URLs are forwarded' };
   if (url.includes('#')) return { problem: 'it has a fragment, which is not for the server' };
-  const hasPort = /:[^\]]*$/.test(authority);
-  const target = parseTarget(hasPort ? authority : `${authority}:${HTTP_PORT}`);
+  const hasPort = /:[^\]]+$/.test(authority);
+  const target = parseTarget(hasPort ? authority : `${authority.replace(/:$/, '')}:${HTTP_PORT}`);
   if ('problem' in target) return target;
   return { target, path: path === '' ? undefined : path?.replace(/^\?/, '/?') };
 }

@@ -194,7 +194,7 @@ export const OPTIONS = {
     placeholder: 'TIME',
     default: '12h',
     group: 'Tunnels',
-    help: 'End a tunnel silent in both directions for so long; 0 = never.',
+    help: 'End a tunnel, or a forwarded request, silent in both directions for so long; 0 = never.',
     parse: parseDuration,
   }),
   halfCloseTimeout: option({

@@ -49,6 +49,9 @@ export function readAbsolute(message: IncomingMessage, options: ForwardingOption
     throw new TunnelError('uri_too_long', { remedy: `a URL may have ${MAX_URL_BYTES} bytes` });
   const head = readHead(message);
   const { transferEncoding, contentLength } = head;
+  // RFC 9112 §6.1: somebody before us may have framed it in another way.
+  if (transferEncoding !== undefined && message.httpVersion === '1.0')
+    throw malformed('HTTP/1.0 has no Transfer-Encoding', 'send Content-Length, or HTTP/1.1');
   // What else a coding does would be lost where the message is framed anew.
   if (transferEncoding !== undefined && transferEncoding.trim().toLowerCase() !== 'chunked')
     throw malformed(`the transfer coding ${transferEncoding} is unknown`, 'send Transfer-Encoding: chunked');
@@ -86,7 +89,12 @@ export function answerFields(
   isChunked: boolean,
   { pseudonym }: ForwardingOptions,
 ): string[] {
-  return withVia(endToEnd(incoming.rawHeaders, isChunked ? [] : ['trailer']), incoming, pseudonym);
+  const dropped = [
+    ...(isChunked ? [] : ['trailer']),
+    // RFC 9110 §8.6: a 204 has no content whatever it says.
+    ...(incoming.statusCode === 204 ? ['content-length'] : []),
+  ];
+  return withVia(endToEnd(incoming.rawHeaders, dropped), incoming, pseudonym);
 }
 
 /**
@@ -99,7 +107,8 @@ export function interimHead(
   { pseudonym }: ForwardingOptions,
   more: readonly string[] = [],
 ): string {
-  const fields = withVia([...endToEnd(incoming.rawHeaders, []), ...more], incoming, pseudonym);
+  const own = endToEnd(incoming.rawHeaders, ['content-length', 'trailer']);
+  const fields = withVia([...own, ...more], incoming, pseudonym);
   const lines = [`HTTP/1.1 ${incoming.statusCode} ${incoming.statusMessage}`];
   for (let i = 0; i + 1 < fields.length; i += 2) lines.push(`${fields[i]}: ${fields[i + 1]}`);
   return `${lines.join('\r\n')}\r\n\r\n`;
@@ -149,14 +158,17 @@ function fieldsFor(
   // The framing is the message's own, also where Connection names one of its fields.
   if (transferEncoding !== undefined) fields.push('Transfer-Encoding', 'chunked');
   else if (contentLength !== undefined) fields.push('Content-Length', contentLength);
-  // RFC 9110 §8.6: who has no content where content is expected says so.
-  else if (['POST', 'PUT', 'PATCH'].includes(method)) fields.push('Content-Length', '0');
+  // RFC 9110 §8.6: who has no content where it may be expected says so; Node would send an empty one in chunks.
+  else if (!WITHOUT_CONTENT.has(method)) fields.push('Content-Length', '0');
   if (upgrade.length > 0) return [...fields, 'Connection', 'Upgrade', 'Upgrade', upgrade.join(', ')];
   const wantsTrailers = tokensOf(rawHeaders, 'te').includes('trailers');
   return wantsTrailers
     ? [...fields, 'Connection', 'close, TE', 'TE', 'trailers']
     : [...fields, 'Connection', 'close'];
 }
+
+/** The methods that have no content as a rule. */
+const WITHOUT_CONTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE']);
 
 /** The methods that `Max-Forwards` means something to (RFC 9110 §7.6.2). */
 const COUNTS_FORWARDS: ReadonlySet<string> = new Set(['TRACE', 'OPTIONS']);

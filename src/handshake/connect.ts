@@ -6,7 +6,7 @@ import { malformed, type RequestHead, readHead } from './head.js';
 /** The longest target, in bytes: a name of 253 characters fits several times over. */
 export const MAX_TARGET_BYTES = 2048;
 /** How much of a connection's beginning tells what it is, in bytes: a request line that is not too long, and its end. */
-const OPENING_BYTES = 2 * MAX_TARGET_BYTES;
+const OPENING_BYTES = 9 * 1024;
 /** How much of a bad target is shown, in characters: what is wrong with it must fit behind. */
 const MAX_SHOWN_TARGET = 100;
 
@@ -126,6 +126,8 @@ const FOREIGN_PROTOCOLS = [
 /** A refusal that shows the bad target: without what stands before an @, or in the path of a URL, which is often a secret. */
 export function targetInvalid(given: string, problem: string, remedy?: string): TunnelError {
   const harmless = given
+    // Where the user information of a URL ends is anybody's guess once it is written wrongly: the password may hold a slash.
+    .replace(/^([a-z][a-z0-9+.-]*:\/\/).*@.*$/is, '$1***')
     .replace(/^([a-z][a-z0-9+.-]*:\/\/[^/?#]*)[/?#].*$/is, '$1/')
     .replace(/^.*@/s, '***@');
   const shown = JSON.stringify(

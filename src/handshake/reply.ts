@@ -25,7 +25,12 @@ export function establishedReply(tunnelId: string): Buffer {
 export function replyRefused(
   client: Socket,
   error: TunnelError,
-  options: { readonly tunnelId: string; readonly lingerMs: number },
+  options: {
+    readonly tunnelId: string;
+    readonly lingerMs: number;
+    /** The method of the request: the answer to HEAD has no content (RFC 9110 §9.3.2). */
+    readonly method?: string | undefined;
+  },
 ): void {
   if (client.destroyed) return;
   const body = `${error.reason}: ${error.message}\n${error.remedy}\n`;
@@ -40,7 +45,7 @@ export function replyRefused(
     'Content-Type: text/plain; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
   ];
-  client.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+  client.end(`${head.join('\r\n')}\r\n\r\n${options.method === 'HEAD' ? '' : body}`);
   closeLingering(client, options.lingerMs);
 }
 

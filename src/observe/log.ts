@@ -173,7 +173,7 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
 export function logClose(logger: Logger, record: TunnelRecord): void {
   const { relayed, refusal, timings, forwarded } = record;
   const ended = relayed?.ended ?? forwarded?.ended;
-  const bytes = ended && (relayed?.bytes ?? forwarded?.answered?.bytes);
+  const bytes = ended && (relayed?.bytes ?? forwarded?.ended?.bytes);
   const openedMs = relayed?.openedMs ?? forwarded?.startedMs ?? 0;
   const firstByteAtMs = relayed === undefined ? forwarded?.answered?.atMs : relayed.bytes.firstByteAtMs;
   const probe = relayed !== undefined && isProbe(relayed);
@@ -238,9 +238,7 @@ function targetOf({ target }: TunnelRecord): string | undefined {
 
 function endedBy(cause: string): string {
   if (cause.startsWith('client_')) return 'client';
-  return cause.startsWith('upstream_') || cause.startsWith('http_') || cause === 'complete'
-    ? 'upstream'
-    : 'proxy';
+  return /^(?:upstream_|http_|complete$)/.test(cause) ? 'upstream' : 'proxy';
 }
 
 /** A refusal is the client's business, a failure the operator's. */

@@ -48,10 +48,10 @@ export const METRICS = {
     'Requests for http:// URLs that their origin answered, by method and class of the status code.',
     ['method', 'code'],
   ),
-  spliceway_forwarded_requests_active: row('gauge', 'Answers on their way to clients now.', []),
+  spliceway_forwarded_requests_active: row('gauge', 'Forwarded requests at their origins now.', []),
   spliceway_forwarded_bytes_total: row(
     'counter',
-    'Bytes of forwarded requests on the connections to their origins, heads included; up is client to origin.',
+    'Bytes of forwarded requests on the connections to their origins, heads and what is under way included; up is client to origin.',
     ['direction'],
   ),
   spliceway_forwarded_duration_seconds: row(

@@ -25,8 +25,12 @@ export interface Metrics {
   draining(): void;
   /** A tunnel is open: its dial is over, its request is answered, and its bytes count from now on. */
   tunnelOpened(record: TunnelRecord): void;
-  /** An origin has answered a forwarded request: its bytes count from now on. */
-  forwardAnswered(record: TunnelRecord): void;
+  /**
+   * A connection to an origin is open: its bytes count from now on.
+   *
+   * @returns to be called when they no longer move
+   */
+  forwarding(bytes: ForwardedBytes): () => void;
   /** Accounts a request at its end. To be called exactly once for each. */
   account(record: TunnelRecord): void;
 }
@@ -163,6 +167,11 @@ export function createMetrics(options: MetricsOptions): Metrics {
   for (const token of options.upgrades)
     for (const result of ['switched', 'declined', 'failed']) upgrades.inc({ token, result }, 0);
   requests.inc({ code: 200, reason: 'established' }, 0);
+  requests.inc({ code: 101, reason: 'upgraded' }, 0);
+  for (const code of CODE_CLASSES) {
+    requests.inc({ code, reason: 'forwarded' }, 0);
+    for (const method of [...METHODS, 'other']) forwardedRequests.inc({ method, code }, 0);
+  }
   for (const reason of REASON_TOKENS) {
     requests.inc({ code: REASONS[reason].status, reason }, 0);
     counterOf(reason)?.inc({ reason }, 0);
@@ -174,6 +183,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     if (reason.startsWith('credentials_')) return authenticationFailures;
     const fault = REASONS[reason as keyof typeof REASONS]?.fault;
     if (fault === 'policy') return policyRefusals;
+    if (NOT_OF_THE_DIAL.has(reason)) return undefined;
     return fault === 'upstream' || reason === 'resources_exhausted' ? dialFailures : undefined;
   }
 
@@ -214,23 +224,24 @@ export function createMetrics(options: MetricsOptions): Metrics {
       tunnels.inc({ engine });
       active.inc({ engine });
     },
-    forwardAnswered({ forwarded }) {
-      if (forwarded?.answered === undefined) return;
+    forwarding(bytes) {
       forwardedActive.inc();
-      forwardedLive.add(forwarded.answered.bytes);
+      forwardedLive.add(bytes);
+      return () => {
+        if (!forwardedLive.delete(bytes)) return;
+        forwardedActive.dec();
+        forwardedEnded.up += bytes.bytesUp;
+        forwardedEnded.down += bytes.bytesDown;
+      };
     },
-    account({ refusal, relayed, forwarded, timings, allowed }) {
+    account({ refusal, relayed, forwarded, timings, address, allowed }) {
       if (relayed === undefined) {
         dialled(timings ?? {});
         if (forwarded?.answered !== undefined && forwarded.ended !== undefined) {
           const { answered, ended } = forwarded;
-          const code = `${Math.floor(answered.status / 100)}xx`;
+          const code = CODE_CLASSES[Math.floor(answered.status / 100) - 2] ?? 'other';
           requests.inc({ code, reason: 'forwarded' });
           forwardedRequests.inc({ method: methodLabel(forwarded.method), code });
-          forwardedActive.dec();
-          forwardedLive.delete(answered.bytes);
-          forwardedEnded.up += answered.bytes.bytesUp;
-          forwardedEnded.down += answered.bytes.bytesDown;
           forwardedEnds.inc({ cause: ended.cause });
           forwardedDuration.observe((ended.atMs - forwarded.startedMs) / 1000);
           upgraded(forwarded, 'declined');
@@ -239,7 +250,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
         if (allowed) upgraded(forwarded, 'failed');
         const { reason, status } = refusal ?? { reason: 'proxy_internal_error', status: 500 };
         requests.inc({ code: status, reason });
-        counterOf(reason)?.inc({ reason });
+        const counter = counterOf(reason);
+        // Behind a dial that did not fail, it is not the dial's failure.
+        if (counter !== dialFailures || address === undefined) counter?.inc({ reason });
         return;
       }
       const { engine, bytes, openedMs } = relayed;
@@ -254,6 +267,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
   };
 }
+
+/** What an upstream, or the way to it, does wrong without the dial having failed. */
+const NOT_OF_THE_DIAL: ReadonlySet<string> = new Set([
+  'proxy_loop_detected',
+  'http_protocol_error',
+  'http_response_timeout',
+]);
+
+/** Origins may make up statuses. */
+const CODE_CLASSES = ['2xx', '3xx', '4xx', '5xx', 'other'] as const;
 
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 

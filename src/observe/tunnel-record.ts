@@ -45,9 +45,9 @@ export interface ForwardedRequest {
    */
   upgrade: string | undefined;
   /** Set once the origin has answered. */
-  answered: { readonly status: number; readonly atMs: number; readonly bytes: ForwardedBytes } | undefined;
+  answered: { readonly status: number; readonly atMs: number } | undefined;
   /** When the exchange was over, in milliseconds of `performance.now`, and how; undefined where it became a tunnel, or failed. */
-  ended: { readonly atMs: number; readonly cause: string } | undefined;
+  ended: { readonly atMs: number; readonly cause: string; readonly bytes: ForwardedBytes } | undefined;
   /** In milliseconds of `performance.now`. */
   readonly startedMs: number;
 }

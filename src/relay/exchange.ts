@@ -1,16 +1,16 @@
-import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { TunnelError } from '../reasons.js';
 import type { StopSignal } from '../stop.js';
 import { readLeftover } from './descriptor.js';
-import { resetAfterDelivery, resetNow } from './reset.js';
+import { trailersOf } from './trailers.js';
 
 /** A request and where it goes. */
 export interface Asking {
   /** Whose content and trailers are sent, with backpressure. */
   readonly message: IncomingMessage;
   readonly hasContent: boolean;
-  /** Connected, with an `error` listener; {@link ask} closes it where it throws, {@link deliver} at its end. */
+  /** Connected, with an `error` listener; {@link ask} closes it where it throws, `deliver` at its end. */
   readonly upstream: Socket;
   readonly method: string;
   /** The request target as it is written. */
@@ -28,38 +28,35 @@ export type Interim = Pick<IncomingMessage, 'statusCode' | 'statusMessage' | 'ra
 
 /** The head of an answer, behind which is either content or another protocol. */
 export type Answer =
-  | { readonly kind: 'response'; readonly incoming: IncomingMessage; readonly wasReset: () => boolean }
+  | {
+      readonly kind: 'response';
+      readonly incoming: IncomingMessage;
+      /** Whether the connection broke before all of the answer was there, also where Node takes that for its end. */
+      readonly wasCut: () => boolean;
+    }
   | { readonly kind: 'switched'; readonly incoming: IncomingMessage; readonly early: Buffer };
-
-/** How an exchange of which the client has seen the head ended. */
-export const EXCHANGE_CAUSES = [
-  'complete',
-  'client_gone',
-  'http_response_incomplete',
-  'http_response_timeout',
-  'aborted',
-] as const;
-
-/** A member of {@link EXCHANGE_CAUSES}. */
-export type ExchangeCause = (typeof EXCHANGE_CAUSES)[number];
 
 /** The largest head of an answer, in bytes: cookies may be many. */
 const MAX_ANSWER_HEAD_BYTES = 64 * 1024;
 
 /**
  * Sends a request over a connection and waits for the head of its answer. The content goes on being sent while the answer is
- * delivered.
+ * delivered, unless the answer says that it is not wanted.
  *
  * @param signal ends it; the promise then rejects with the signal's reason
  * @throws TunnelError `connection_terminated`, `http_protocol_error` or `http_response_timeout`
  */
 export function ask(asking: Asking, signal: StopSignal): Promise<Answer> {
   const { message, upstream, method, path } = asking;
+  // Node writes a head that it flushes early in UTF-8, but what was read as Latin-1 must be written as such.
+  upstream.setNoDelay(true).setDefaultEncoding('latin1');
   return new Promise((resolve, reject) => {
-    let reset = false;
-    // Node takes a reset for an end of file where bytes arrive with it, and a body without a length would look complete.
+    let answer: IncomingMessage | undefined;
+    let wasCut = false;
+    let stopSending = () => {};
+    // Node takes a reset for an end of file where bytes arrive with it, and content without a length would look complete.
     const onEnd = () => {
-      reset = readLeftover(upstream).error !== undefined;
+      if (answer?.complete !== true && readLeftover(upstream).error !== undefined) wasCut = true;
     };
     upstream.once('end', onEnd);
     const request = httpRequest({
@@ -69,6 +66,8 @@ export function ask(asking: Asking, signal: StopSignal): Promise<Answer> {
       headers: [...asking.fields],
       maxHeaderSize: MAX_ANSWER_HEAD_BYTES,
     });
+    // Node would drop what is beyond 2000, and say nothing.
+    request.maxHeadersCount = 0;
     const settle = (act: () => void) => {
       signal.removeEventListener('abort', onAbort);
       upstream.off('timeout', onTimeout);
@@ -82,12 +81,23 @@ export function ask(asking: Asking, signal: StopSignal): Promise<Answer> {
       });
     const onAbort = () => fail(signal.reason);
     const onTimeout = () => fail(new TunnelError('http_response_timeout'));
-    // Also after the answer has begun, when it tells nothing that the answer does not.
-    request.on('error', (error) => fail(failureOf(error)));
+    request.on('error', (error) => {
+      // To destroy a request would throw away what has been read of its answer. Node closes the connection by itself.
+      if (answer === undefined) fail(failureOf(error));
+      else if (!answer.complete) wasCut = true;
+    });
     request.on('information', asking.onInterim);
-    request.once('response', (incoming) =>
-      settle(() => resolve({ kind: 'response', incoming, wasReset: () => reset })),
-    );
+    request.once('response', (incoming) => {
+      const problem = problemOf(incoming);
+      if (problem !== undefined) {
+        fail(notHttp(problem));
+        return;
+      }
+      answer = incoming;
+      // RFC 9112 §9.5: what it does not want it will not read, and to go on might lose the answer to a reset.
+      if ((incoming.statusCode ?? 0) >= 300 && !message.complete) stopSending();
+      settle(() => resolve({ kind: 'response', incoming, wasCut: () => wasCut }));
+    });
     request.once('upgrade', (incoming, _socket, early) =>
       settle(() => {
         upstream.off('end', onEnd).setTimeout(0);
@@ -98,105 +108,72 @@ export function ask(asking: Asking, signal: StopSignal): Promise<Answer> {
     upstream.setTimeout(asking.idleTimeoutMs);
     upstream.on('timeout', onTimeout);
     if (signal.aborted) onAbort();
-    else if (asking.hasContent) sendContent(message, request);
+    else if (asking.hasContent) stopSending = sendContent(message, request, upstream);
     else request.end();
   });
 }
 
-/** An answer on its way to the client. */
-export interface Delivery {
-  readonly answer: Extract<Answer, { kind: 'response' }>;
-  /** Its head has been written, and it is on a socket. */
-  readonly response: ServerResponse;
-  readonly client: Socket;
-  readonly upstream: Socket;
-  readonly message: IncomingMessage;
+/** @returns sends no more, and drops what is still to come */
+function sendContent(message: IncomingMessage, request: ClientRequest, upstream: Socket): () => void {
+  // Its error comes while the connection is still open.
+  const written = (error?: Error | null) => {
+    if (error) hearLastWords(upstream);
+  };
+  const onData = (chunk: Buffer) => {
+    if (request.destroyed) return;
+    if (!request.write(chunk, written)) message.pause();
+  };
+  const onDrain = () => void message.resume();
+  const onEnd = () => {
+    if (request.destroyed) return;
+    const trailers = trailersOf(message);
+    if (trailers.length > 0) request.addTrailers(trailers);
+    request.end();
+  };
+  request.flushHeaders();
+  request.on('drain', onDrain);
+  message.on('data', onData).once('end', onEnd);
+  return () => {
+    request.off('drain', onDrain);
+    message.off('data', onData).off('end', onEnd).resume();
+  };
 }
 
 /**
- * Delivers the content and the trailers of an answer, with backpressure. Closes the connection to the upstream. An answer that stays
- * incomplete resets the client's connection, after what there was of it: it must not look complete.
- *
- * @param signal cuts it short: cause `aborted`
- * @returns how it ended; it never rejects
+ * An origin that has read enough answers, and closes: the reset makes the next write fail, upon which Node closes the connection with
+ * the answer unread.
  */
-export function deliver(
-  { answer, response, client, upstream, message }: Delivery,
-  signal: StopSignal,
-): Promise<ExchangeCause> {
-  const { incoming } = answer;
-  return new Promise((resolve) => {
-    let over = false;
-    const end = (cause: ExchangeCause) => {
-      if (over) return;
-      over = true;
-      signal.removeEventListener('abort', onAbort);
-      incoming.unpipe(response);
-      upstream.destroy();
-      // What is left of the request has nobody to go to.
-      message.unpipe();
-      message.resume();
-      if (cause === 'aborted') resetNow(client);
-      else if (cause !== 'complete') resetAfterDelivery(client, () => {});
-      resolve(cause);
-    };
-    const onAbort = () => end('aborted');
-    signal.addEventListener('abort', onAbort);
-    upstream.once('timeout', () => end('http_response_timeout'));
-    response.once('finish', () => end('complete'));
-    response.once('close', () => end('client_gone'));
-    response.on('error', () => end('client_gone'));
-    incoming.on('error', () => end('http_response_incomplete'));
-    incoming.once('close', () => {
-      if (!incoming.complete) end('http_response_incomplete');
-    });
-    incoming.once('end', () => {
-      if (!incoming.complete || answer.wasReset()) {
-        end('http_response_incomplete');
-        return;
-      }
-      const trailers = pairsOf(incoming.rawTrailers);
-      if (trailers.length > 0 && response.chunkedEncoding) response.addTrailers(trailers);
-      response.end();
-    });
-    incoming.pipe(response, { end: false });
-    if (signal.aborted) onAbort();
-  });
+function hearLastWords(upstream: Socket): void {
+  for (let chunk: unknown = upstream.read(); chunk instanceof Buffer; chunk = upstream.read())
+    upstream.emit('data', chunk);
+  for (const chunk of readLeftover(upstream).chunks) upstream.emit('data', chunk);
 }
 
-function sendContent(message: IncomingMessage, request: ReturnType<typeof httpRequest>): void {
-  request.flushHeaders();
-  message.pipe(request, { end: false });
-  message.once('end', () => {
-    if (request.destroyed) return;
-    const trailers = pairsOf(message.rawTrailers);
-    if (trailers.length > 0) request.addTrailers(trailers);
-    request.end();
+/** What is wrong with the head of an answer that Node's parser let through; undefined: nothing. */
+function problemOf({ httpVersion, statusCode, headers }: IncomingMessage): string | undefined {
+  if (statusCode === 101) return 'switched protocols, and did not say to which';
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return `speaks HTTP/${httpVersion}`;
+  const coding = headers['transfer-encoding'];
+  // What else a coding does would be lost where the answer is framed anew.
+  if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked')
+    return `used the transfer coding ${coding}, which it was not asked for`;
+  return undefined;
+}
+
+function notHttp(what: string, cause?: Error): TunnelError {
+  return new TunnelError('http_protocol_error', {
+    detail: `the destination ${what}`,
+    ...(cause === undefined ? {} : { cause }),
   });
 }
 
 function failureOf(error: NodeJS.ErrnoException): TunnelError {
-  const code = error.code ?? '';
-  if (code.startsWith('HPE_')) {
+  if ((error.code ?? '').startsWith('HPE_')) {
     const words = error.message.replace(/^Parse Error:? ?/, '');
-    return new TunnelError('http_protocol_error', {
-      detail: `what the destination answered does not parse: ${words}`,
-      cause: error,
-    });
+    return notHttp(`answered what does not parse: ${words}`, error);
   }
   return new TunnelError('connection_terminated', {
     detail: 'the destination closed the connection before it answered',
     cause: error,
   });
-}
-
-/** Names with their values, as Node wants trailers; those that frame or route a message are no trailers (RFC 9110 §6.5.1). */
-function pairsOf(raw: readonly string[]): [string, string][] {
-  const pairs: [string, string][] = [];
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = raw[i] ?? '';
-    if (!/^(?:proxy-.*|connection|transfer-encoding|content-length|host|te|trailer)$/i.test(name))
-      pairs.push([name, raw[i + 1] ?? '']);
-  }
-  return pairs;
 }

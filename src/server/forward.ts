@@ -8,10 +8,12 @@ import {
   readAbsolute,
 } from '../handshake/absolute.js';
 import { closeLingering, replyRefused, TUNNEL_ID_HEADER } from '../handshake/reply.js';
-import type { ForwardedRequest, TunnelRecord } from '../observe/tunnel-record.js';
+import type { ForwardedBytes, ForwardedRequest, TunnelRecord } from '../observe/tunnel-record.js';
 import { TunnelError } from '../reasons.js';
-import { type Answer, ask, deliver, type Interim } from '../relay/exchange.js';
+import { deliver } from '../relay/delivery.js';
+import { type Answer, ask, type Interim } from '../relay/exchange.js';
 import type { Relay } from '../relay/relay.js';
+import { resetNow } from '../relay/reset.js';
 import { formatHttpHost } from '../target.js';
 import type { Upstream } from '../upstream/dial.js';
 import { parentRefusal } from '../upstream/parent.js';
@@ -33,6 +35,9 @@ export interface ForwardEvent {
   /** What came behind the head of such an offer. */
   readonly early: Buffer;
 }
+
+/** What a client may leave unread of interim answers, in bytes. */
+const MAX_INTERIM_BYTES = 64 * 1024;
 
 /**
  * One absolute-form request from its head to its accounting: the same stages as CONNECT, with an exchange of HTTP messages in the place
@@ -65,17 +70,20 @@ async function forward(
   control: RequestControl,
 ): Promise<Relay | undefined> {
   const { message, client, early } = event;
-  const { forwarding, metrics } = stages;
+  const { forwarding, relayOptions, metrics, lingerMs } = stages;
+  const { idleTimeoutMs } = relayOptions;
   const { stop } = control;
+  const forwarded = forwardedOf(message);
+  record.forwarded = forwarded;
   const unwatch = watch(event, stop);
   let upstreamSocket: Socket | undefined;
+  let settle = () => {};
   try {
     const request = readAbsolute(
       message,
       event.response === undefined ? forwarding : withoutUpgrades(forwarding),
     );
-    const forwarded = forwardedOf(request);
-    record.forwarded = forwarded;
+    forwarded.upgrade = request.upgrade[0];
     const decision = admit(request, record, stages);
     const upstream = await reach(request.target, decision, record, stages, stop, {
       // Proxies forward an offer to switch protocols as little as Squid does, but they let tunnels through.
@@ -83,36 +91,36 @@ async function forward(
       via: request.via,
     });
     upstreamSocket = upstream.socket;
+    settle = metrics.forwarding(bytesOf(upstreamSocket));
+    prepare([client, upstreamSocket], relayOptions);
     const answer = await ask(
       {
-        ...{ message, upstream: upstream.socket, ...request, ...addressed(request, upstream) },
-        idleTimeoutMs: stages.relayOptions.idleTimeoutMs,
-        onInterim: (interim) => sayInterim(event, interim, forwarding),
+        ...{ message, upstream: upstreamSocket, ...request, ...addressed(request, upstream), idleTimeoutMs },
+        onInterim: (interim) => sayInterim(event, interim, forwarding, stop),
       },
       stop.signal,
     );
     const { statusCode: status = 0 } = answer.incoming;
     if (answer.kind === 'switched') {
       const reply = switchedReply(answer, request, record, forwarding);
-      const { bytesWritten: bytesUp, bytesRead: bytesDown } = upstream.socket;
-      forwarded.answered = { status, atMs: performance.now(), bytes: { bytesUp, bytesDown } };
+      forwarded.answered = { status, atMs: performance.now() };
       unwatch();
       if (answer.early.length > 0) upstream.socket.unshift(answer.early);
       return startRelay({ client, upstream: upstream.socket, early, reply }, record, stages, control);
     }
     refuseChallenge(answer.incoming, upstream);
-    const response = beginResponse(event, answer.incoming, forwarding);
-    forwarded.answered = { status, atMs: performance.now(), bytes: bytesOf(upstream.socket) };
-    metrics.forwardAnswered(record);
+    const response = beginResponse(event, answer.incoming, stages);
+    forwarded.answered = { status, atMs: performance.now() };
     unwatch();
     const cause = await deliver(
-      { answer, response, client, upstream: upstream.socket, message },
+      { answer, response, client, upstream: upstreamSocket, message, idleTimeoutMs },
       stop.signal,
     );
-    forwarded.ended = { atMs: performance.now(), cause };
+    const { bytesWritten: bytesUp, bytesRead: bytesDown } = upstreamSocket;
+    forwarded.ended = { atMs: performance.now(), cause, bytes: { bytesUp, bytesDown } };
     if (event.response === undefined && cause === 'complete') {
       client.end();
-      closeLingering(client, stages.lingerMs);
+      closeLingering(client, lingerMs);
     }
     return undefined;
   } catch (error) {
@@ -121,14 +129,17 @@ async function forward(
     record.timings ??= refusal.timings;
     stop.abort(refusal);
     upstreamSocket?.destroy();
-    if (record.relayed !== undefined || refusal.reason === 'client_gone') client.destroy();
+    // In the middle of an answer nothing can be said any more, and it must not look complete.
+    if (forwarded.answered !== undefined) resetNow(client);
+    else if (refusal.reason === 'client_gone') client.destroy();
     else {
       takeFromParser(client, event.response);
-      replyRefused(client, refusal, { tunnelId: record.tunnelId, lingerMs: stages.lingerMs });
+      replyRefused(client, refusal, { tunnelId: record.tunnelId, lingerMs, method: forwarded.method });
     }
     return undefined;
   } finally {
     unwatch();
+    settle();
   }
 }
 
@@ -140,26 +151,36 @@ function withoutUpgrades({ pseudonym }: ForwardingOptions): ForwardingOptions {
 /** Takes a connection from Node's HTTP parser: nothing that arrives on it is parsed any more. */
 export function takeFromParser(client: Socket, response: ServerResponse | undefined): void {
   if (response?.socket === client) response.detachSocket(client);
+  // Node would stop reading the connection for the sake of content that nobody reads.
+  response?.req.resume();
   for (const event of ['data', 'end', 'timeout', 'drain']) client.removeAllListeners(event);
 }
 
 /** Notices a client that leaves before its answer. */
 function watch({ client, response, early }: ForwardEvent, stop: RequestControl['stop']): () => void {
   if (response === undefined) return watchClient(client, early, stop);
-  // Node's parser reads on, and closes a connection that has ended: RFC 9112 §9.5 leaves that to the server.
+  // Who ends its half has left, as far as a request is concerned: most that do have closed the connection.
   const leave = () => stop.abort(new TunnelError('client_gone'));
-  client.on('close', leave);
+  client.on('close', leave).prependListener('end', leave);
   if (client.destroyed) leave();
-  return () => void client.off('close', leave);
+  return () => void client.off('close', leave).off('end', leave);
 }
 
-function forwardedOf({ method, upgrade }: AbsoluteRequest): ForwardedRequest {
+/** What tunnels get as well: small writes at once, and notice of a peer that has vanished. */
+function prepare(sockets: readonly Socket[], { keepaliveMs }: Stages['relayOptions']): void {
+  for (const socket of sockets) {
+    socket.setNoDelay(true);
+    if (keepaliveMs > 0) socket.setKeepAlive(true, keepaliveMs);
+  }
+}
+
+function forwardedOf({ method = '' }: IncomingMessage): ForwardedRequest {
   const startedMs = performance.now();
-  return { method, upgrade: upgrade[0], startedMs, answered: undefined, ended: undefined };
+  return { method, upgrade: undefined, startedMs, answered: undefined, ended: undefined };
 }
 
 /** An object of its own, so that nothing else of the socket's surroundings is kept. */
-function bytesOf(upstream: Socket): { readonly bytesUp: number; readonly bytesDown: number } {
+function bytesOf(upstream: Socket): ForwardedBytes {
   return {
     get bytesUp() {
       return upstream.bytesWritten;
@@ -170,9 +191,17 @@ function bytesOf(upstream: Socket): { readonly bytesUp: number; readonly bytesDo
   };
 }
 
-/** HTTP/1.0 knows no interim answers (RFC 9110 §15.2). */
-function sayInterim({ message, client }: ForwardEvent, interim: Interim, options: ForwardingOptions): void {
-  if (message.httpVersion !== '1.0') client.write(interimHead(interim, options), 'latin1');
+/** HTTP/1.0 knows no interim answers (RFC 9110 §15.2). An origin that sends them without end to a client that does not read is refused. */
+function sayInterim(
+  { message, client }: ForwardEvent,
+  interim: Interim,
+  options: ForwardingOptions,
+  stop: RequestControl['stop'],
+): void {
+  if (client.writableLength > MAX_INTERIM_BYTES) {
+    const detail = 'the destination sends interim answers without end';
+    stop.abort(new TunnelError('http_protocol_error', { detail }));
+  } else if (message.httpVersion !== '1.0') client.write(interimHead(interim, options), 'latin1');
 }
 
 /** @throws TunnelError where the origin switched to something that nobody asked for */
@@ -226,19 +255,31 @@ function refuseChallenge({ statusCode, statusMessage = '' }: IncomingMessage, up
 function beginResponse(
   { message, client, response: own }: ForwardEvent,
   incoming: IncomingMessage,
-  options: ForwardingOptions,
+  { forwarding, lingerMs }: HttpStages,
 ): ServerResponse {
   const { statusCode = 0, statusMessage = '' } = incoming;
   const response = own ?? responseOn(message, client);
+  const isOld = message.httpVersion === '1.0';
+  // Node would answer an HTTP/1.0 client that sends TE in chunks, against RFC 9112 §6.1.
+  if (isOld) response.useChunkedEncodingByDefault = false;
+  // A proxy keeps no connection with an HTTP/1.0 client (§9.3). Nor is it known where the rest of a request ends, or whether it comes.
+  if (isOld || !message.complete) response.shouldKeepAlive = false;
+  // What Node closes a connection with behind its last answer would reset it where something came unread, and take the answer along.
+  client.destroySoon = () => {
+    client.end();
+    closeLingering(client, lingerMs);
+  };
   const isChunked = response.useChunkedEncodingByDefault && incoming.headers['content-length'] === undefined;
   try {
-    response.writeHead(statusCode, statusMessage, answerFields(incoming, isChunked, options));
+    response.writeHead(statusCode, statusMessage, answerFields(incoming, isChunked, forwarding));
   } catch (cause) {
     throw new TunnelError('http_protocol_error', {
       detail: 'the head of the answer cannot be passed on',
       cause,
     });
   }
+  // Node writes a head that it flushes early in UTF-8, but what was read as Latin-1 must be written as such.
+  client.setDefaultEncoding('latin1');
   response.flushHeaders();
   return response;
 }

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { headWithoutUpgrade, isAbsoluteForm, offersUpgrade } from '../handshake/absolute.js';
 import { extendOpening, notConnect, parserFailure } from '../handshake/connect.js';
 import { MAX_HEADER_BYTES } from '../handshake/head.js';
+import { closeLingering } from '../handshake/reply.js';
 import { TunnelError } from '../reasons.js';
 import { type ForwardEvent, type HttpStages, serveForward, takeFromParser } from './forward.js';
 import type { Admit, Reception } from './listener.js';
@@ -28,7 +29,22 @@ interface Handshake {
   readonly onData: (chunk: Buffer) => void;
 }
 
+/** A connection whose request is being forwarded. */
+interface Serving {
+  readonly message: IncomingMessage;
+  readonly response: ServerResponse | undefined;
+  readonly control: RequestControl;
+  /** What to do with the requests that came behind it, in their order. */
+  readonly behind: (() => void)[];
+  /** As in {@link Handshake}, for the next. */
+  bytesBefore: number;
+  opening: Buffer;
+  readonly onData: (chunk: Buffer) => void;
+}
+
 const NOTHING = Buffer.alloc(0);
+/** With so many requests waiting for the one before them, no more are read. */
+const MAX_BEHIND = 8;
 
 /** Connections that speak HTTP: each brings requests for URLs, or one CONNECT, and nothing behind what was refused. */
 export class HttpReception implements Reception {
@@ -37,8 +53,7 @@ export class HttpReception implements Reception {
   readonly #admit: Admit;
   readonly #parser: ReturnType<typeof createParser>;
   readonly #handshakes = new Map<Socket, Handshake>();
-  /** Connections whose request is being forwarded, with those that came behind it. */
-  readonly #forwarding = new Map<Socket, ForwardEvent[]>();
+  readonly #serving = new Map<Socket, Serving>();
   #closed = false;
 
   /** @param stages what requests are served with */
@@ -69,6 +84,8 @@ export class HttpReception implements Reception {
     this.#closed = true;
     for (const [socket, { bytesBefore }] of this.#handshakes)
       if (bytesBefore > 0 && socket.bytesRead === bytesBefore) socket.destroy();
+    for (const { response } of this.#serving.values())
+      if (response !== undefined) response.shouldKeepAlive = false;
   }
 
   cut(): void {
@@ -76,11 +93,11 @@ export class HttpReception implements Reception {
   }
 
   /** Waits for the head of a request; Node's parser has the connection already, or would read behind the back of this class. */
-  #await(socket: Socket, bytesBefore: number): void {
+  #await(socket: Socket, bytesBefore: number, opening: Buffer = NOTHING): void {
     const deadline = setTimeout(() => this.#late(socket), this.#options.handshakeTimeoutMs);
     const handshake: Handshake = {
       deadline,
-      opening: NOTHING,
+      opening,
       bytesBefore,
       onData(chunk) {
         handshake.opening = extendOpening(handshake.opening, chunk);
@@ -92,7 +109,7 @@ export class HttpReception implements Reception {
   }
 
   #gone(socket: Socket): void {
-    this.#forwarding.delete(socket);
+    this.#serving.delete(socket);
     const handshake = this.#endHandshake(socket);
     if (handshake === undefined) return;
     if (socket.bytesRead > handshake.bytesBefore) this.#stages.metrics.connectionDropped('incomplete');
@@ -119,7 +136,7 @@ export class HttpReception implements Reception {
   #refuse(socket: Socket, error: TunnelError, response?: ServerResponse): void {
     if (this.#endHandshake(socket) === undefined) return;
     takeFromParser(socket, response);
-    refuse(socket, error, this.#stages);
+    refuse(socket, error, this.#stages, response?.req.method);
   }
 
   /** Node's HTTP parser, as a server that never listens: connections are handed to it one by one. */
@@ -149,38 +166,49 @@ export class HttpReception implements Reception {
     parser.on('checkContinue', onRequest);
     parser.on('checkExpectation', onRequest);
     parser.on('upgrade', (message, socket, early) => this.#upgrade(message, socket as Socket, early));
-    parser.on('clientError', (error, socket) => {
-      const client = socket as Socket;
-      const handshake = this.#handshakes.get(client);
-      // What follows a refused request need not parse: the lingering close goes on. What follows one that is under way is its end.
-      if (handshake === undefined) {
-        if (this.#forwarding.has(client)) client.destroy();
-        return;
-      }
-      if (client.bytesRead === handshake.bytesBefore || !client.writable) client.destroy();
-      else this.#refuse(client, parserFailure(error, handshake.opening));
-    });
+    parser.on('clientError', (error, socket) => this.#failed(socket as Socket, error));
     return parser;
   }
 
+  /** What came does not parse, or does not come at all. */
+  #failed(client: Socket, error: Error & { readonly code?: string }): void {
+    const handshake = this.#handshakes.get(client);
+    if (handshake !== undefined) {
+      if (client.bytesRead === handshake.bytesBefore || !client.writable) client.destroy();
+      else this.#refuse(client, parserFailure(error, handshake.opening));
+      return;
+    }
+    const serving = this.#serving.get(client);
+    // What follows a refused request need not parse: the lingering close goes on.
+    if (serving === undefined) return;
+    const { message, control, opening } = serving;
+    const isGone = error.code?.startsWith('HPE_') !== true || error.code === 'HPE_INVALID_EOF_STATE';
+    if (isGone) client.destroy();
+    else if (message.complete) this.#waits(client, () => this.#refuse(client, parserFailure(error, opening)));
+    else control.stop.abort(parserFailure(error, NOTHING));
+  }
+
   #tunnel(event: ConnectEvent): void {
+    if (this.#waits(event.client, () => this.#tunnel(event))) return;
     const control = this.#begin(event.client);
     if (control !== undefined) serveTunnel(event, this.#stages, control);
-    else this.#passOver(event.client);
+    // Behind what was refused it is not served; the lingering close reads on, which the parser has stopped.
+    else event.client.resume();
   }
 
   /** An offer to switch protocols, from whose connection Node has taken its parser away. */
   #upgrade(message: IncomingMessage, client: Socket, early: Buffer): void {
+    if (this.#waits(client, () => this.#upgrade(message, client, early))) return;
     if (offersUpgrade(message, this.#stages.forwarding)) {
       const control = this.#begin(client);
-      if (control === undefined) this.#passOver(client);
+      if (control === undefined) client.resume();
       else void serveForward({ message, client, response: undefined, early }, this.#stages, control);
       return;
     }
     // Not one that is forwarded: it is read again, as the ordinary request that it is without (RFC 9110 §7.8).
     const handshake = this.#endHandshake(client);
     if (handshake === undefined) {
-      this.#passOver(client);
+      client.resume();
       return;
     }
     client.unshift(Buffer.concat([Buffer.from(headWithoutUpgrade(message), 'latin1'), early]));
@@ -188,46 +216,52 @@ export class HttpReception implements Reception {
     this.#await(client, handshake.bytesBefore);
   }
 
-  /** Does not serve what was pipelined behind another request, and for which Node has taken its parser away. */
-  #passOver(client: Socket): void {
-    // An answer that is under way could not go on without the parser; the lingering close of a refusal reads on.
-    if (this.#forwarding.has(client)) client.destroy();
-    else client.resume();
-  }
-
   #forward(event: ForwardEvent): void {
-    const { client } = event;
-    const waiting = this.#forwarding.get(client);
-    if (waiting !== undefined) {
-      // Pipelined: they are served one after the other, and no more are read meanwhile.
-      waiting.push(event);
-      client.pause();
-      return;
-    }
-    const control = this.#begin(client, event.response);
-    if (control !== undefined) void this.#forwardAll(event, control);
+    if (this.#waits(event.client, () => this.#forward(event))) return;
+    const control = this.#begin(event.client, event.response);
+    if (control !== undefined) void this.#serve(event, control);
   }
 
-  async #forwardAll(first: ForwardEvent, admitted: RequestControl): Promise<void> {
-    const { client } = first;
-    const waiting: ForwardEvent[] = [];
-    this.#forwarding.set(client, waiting);
-    let event: ForwardEvent | undefined = first;
-    let control: RequestControl | undefined = admitted;
-    while (event !== undefined && control !== undefined) {
-      if (this.#closed && event.response !== undefined) event.response.shouldKeepAlive = false;
-      const goesOn = await serveForward(event, this.#stages, control);
-      if (!goesOn || !client.writable) {
-        this.#forwarding.delete(client);
-        return;
-      }
-      event = waiting.shift();
-      control = event && this.#admit();
+  async #serve(event: ForwardEvent, control: RequestControl): Promise<void> {
+    const { client, message, response } = event;
+    const serving: Serving = {
+      ...{ message, response, control, behind: [], bytesBefore: client.bytesRead, opening: NOTHING },
+      onData(chunk) {
+        if (message.complete) serving.opening = extendOpening(serving.opening, chunk);
+        else serving.bytesBefore = client.bytesRead;
+      },
+    };
+    this.#serving.set(client, serving);
+    client.prependListener('data', serving.onData);
+    if (this.#closed && response !== undefined) response.shouldKeepAlive = false;
+    const goesOn = await serveForward(event, this.#stages, control);
+    client.off('data', serving.onData);
+    this.#serving.delete(client);
+    if (!goesOn || !client.writable) return;
+    this.#await(client, serving.bytesBefore, serving.opening);
+    if (serving.behind.length === 0) {
+      if (this.#closed) this.#hangUp(client);
+      client.resume();
     }
-    this.#forwarding.delete(client);
-    if (this.#closed) client.end();
-    else this.#await(client, client.bytesRead);
-    client.resume();
+    // The first of them is served, and the others wait again; or it is refused, and so nobody hears the others.
+    for (const next of serving.behind) next();
+  }
+
+  /** Requests of one connection are served one after the other (RFC 9112 §9.3.2). @returns whether this one has to wait */
+  #waits(client: Socket, next: () => void): boolean {
+    const serving = this.#serving.get(client);
+    if (serving === undefined) return false;
+    serving.behind.push(next);
+    if (serving.behind.length >= MAX_BEHIND) client.pause();
+    return true;
+  }
+
+  /** Closes a connection that has had its answers: what it sends meanwhile is not read as a request, and takes nothing away. */
+  #hangUp(client: Socket): void {
+    this.#endHandshake(client);
+    takeFromParser(client, undefined);
+    client.end();
+    closeLingering(client, this.#stages.lingerMs);
   }
 
   /** Ends the handshake of a connection whose request is to be served; undefined where it is not, and has been refused. */
@@ -236,7 +270,7 @@ export class HttpReception implements Reception {
     const control = this.#admit();
     if (control !== undefined) return control;
     takeFromParser(client, response);
-    refuse(client, new TunnelError('draining'), this.#stages);
+    refuse(client, new TunnelError('draining'), this.#stages, response?.req.method);
     return undefined;
   }
 }

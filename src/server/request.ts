@@ -109,15 +109,20 @@ export function account(
   }
 }
 
-/** Refuses what never became a request, and accounts it like one that did. */
+/**
+ * Refuses what never became a request, and accounts it like one that did.
+ *
+ * @param method of the request, as far as it is known
+ */
 export function refuse(
   client: Socket,
   refusal: TunnelError,
   stages: Pick<Stages, 'metrics' | 'logger' | 'lingerMs'>,
+  method?: string,
 ): void {
   const record = newRecord(client);
   record.refusal = refusal;
-  replyRefused(client, refusal, { tunnelId: record.tunnelId, lingerMs: stages.lingerMs });
+  replyRefused(client, refusal, { tunnelId: record.tunnelId, lingerMs: stages.lingerMs, method });
   stages.metrics.account(record);
   logDecision(stages.logger, record);
 }
