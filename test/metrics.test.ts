@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import t, { type Test } from 'tap';
 import { METRICS, type MetricRow } from '../src/observe/metric-rows.js';
 import { REASON_TOKENS, REASONS } from '../src/reasons.js';
+import { EXCHANGE_CAUSES } from '../src/relay/delivery.js';
 import { ENGINES } from '../src/relay/engines.js';
 import { RELAY_CAUSES, RELAY_FALLBACKS } from '../src/relay/relay.js';
 import { PASSWORD, type RunningProxy, startProxy, USER } from './fixtures/proxy.js';
@@ -15,9 +16,15 @@ const ROWS: readonly (readonly [string, MetricRow])[] = Object.entries(METRICS);
 
 /** The values that a label may ever have; the others (`why`, `le`, versions) are spliceway's own words. */
 const CLOSED_SETS: Readonly<Record<string, ReadonlySet<string>>> = {
-  reason: new Set([...REASON_TOKENS, 'established']),
-  code: new Set(['200', ...REASON_TOKENS.map((token) => String(REASONS[token].status))]),
-  cause: new Set<string>([...RELAY_CAUSES, ...RELAY_FALLBACKS]),
+  reason: new Set([...REASON_TOKENS, 'established', 'forwarded', 'upgraded']),
+  code: new Set([
+    ...['200', '101', '2xx', '3xx', '4xx', '5xx', 'other'],
+    ...REASON_TOKENS.map((token) => String(REASONS[token].status)),
+  ]),
+  method: new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'other']),
+  token: new Set(['websocket', 'SPDY/3.1']),
+  result: new Set(['switched', 'declined', 'failed', 'opened', ...REASON_TOKENS]),
+  cause: new Set<string>([...RELAY_CAUSES, ...RELAY_FALLBACKS, ...EXCHANGE_CAUSES]),
   engine: new Set(Object.keys(ENGINES)),
   direction: new Set(['up', 'down']),
   state: new Set(['active', 'absent', 'in_use', 'pooled']),
@@ -58,7 +65,8 @@ t.test('every series is there from the start, as promtool likes it', async (t) =
     .filter(({ name }) => name === 'spliceway_requests_total')
     .map(({ labels }) => `${labels.code} ${labels.reason}`);
   const reasons = REASON_TOKENS.map((token) => `${REASONS[token].status} ${token}`);
-  t.same([...pairs].sort(), ['200 established', ...reasons].sort());
+  const forwarded = ['2xx', '3xx', '4xx', '5xx', 'other'].map((code) => `${code} forwarded`);
+  t.same([...pairs].sort(), ['200 established', '101 upgraded', ...forwarded, ...reasons].sort());
   t.same(
     Object.keys(await byLabel(proxy, 'spliceway_tunnel_closes_total', 'cause')).sort(),
     [...RELAY_CAUSES].sort(),

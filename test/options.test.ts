@@ -21,6 +21,7 @@ const SAMPLES: Readonly<Record<string, readonly [string, string, string]>> = {
     '10.0.0.0/8:*=direct',
   ],
   LEVEL: ['debug', 'warn', 'silent'],
+  'TOKEN[,TOKEN]|none': ['websocket', 'SPDY/3.1,tls/1.2', 'none'],
   'auto|splice|stream': ['splice', 'stream', 'auto'],
   'json|pretty': ['json', 'pretty', 'json'],
   switch: ['true', 'false', 'true'],

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { loadConfig } from '../src/config/load.js';
 import { SERVE } from '../src/config/tables.js';
+import { EXCHANGE_CAUSES } from '../src/relay/delivery.js';
 import { RELAY_CAUSES } from '../src/relay/relay.js';
 import { metricsTable, optionsTable, type ReadmeTable, reasonsTable } from './fixtures/readme-tables.js';
 import { runCli } from './fixtures/run-cli.js';
@@ -43,13 +44,17 @@ for (const table of [optionsTable(), reasonsTable(), metricsTable()]) {
   });
 }
 
-t.test('the README explains every cause of the end of a tunnel, and no other', async (t) => {
-  const paragraph = README.split('\n\n').find((each) =>
-    each.includes('causes of `spliceway_tunnel_closes_total`'),
-  );
-  const [, ...named] = [...(paragraph ?? '').matchAll(/`([^`]+)`/g)].map(([, text]) => text);
-  t.same(named.sort(), [...RELAY_CAUSES].sort());
-});
+for (const [what, metric, causes] of [
+  ['a tunnel', 'spliceway_tunnel_closes_total', RELAY_CAUSES],
+  ['a forwarded request', 'spliceway_forwarded_ends_total', EXCHANGE_CAUSES],
+] as const) {
+  t.test(`the README explains every cause of the end of ${what}, and no other`, async (t) => {
+    const paragraph = README.split('\n\n').find((each) => each.includes(`causes of \`${metric}\``));
+    const words = [...(paragraph ?? '').matchAll(/`([^`]+)`/g)].map(([, text = '']) => text);
+    const [, ...named] = words.filter((word) => !word.startsWith('--'));
+    t.same(named.sort(), [...causes].sort());
+  });
+}
 
 t.test('the README names every command, and none that does not exist', async (t) => {
   const { stdout } = await runCli(['--help']);
