@@ -299,8 +299,9 @@ t.test(
         const got = await readAnswer(client);
         sending = false;
         t.match(got, { status: 413, body, headers: { connection: 'close' } }, `it ${how}; ${framing}`);
-        client.destroy();
         await sent;
+        t.equal((await readToEnd(client)).end, 'fin', 'what it still sent did not make that a reset');
+        client.destroy();
         origin.destroy();
       }
     }
