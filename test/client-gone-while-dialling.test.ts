@@ -24,6 +24,17 @@ t.test('a client that leaves while its upstream is dialled leaves nothing behind
       { how: 'a reset', early: '', leave: resetNow },
       { how: 'an end of file', early: '', leave: (client: Parameters<typeof resetNow>[0]) => client.end() },
       { how: 'a reset behind early bytes', early: 'hello', leave: resetNow },
+      {
+        how: 'bytes and a reset that come together, which Node takes for something else',
+        early: '',
+        leave(client: Parameters<typeof resetNow>[0]) {
+          proxy.process.kill('SIGSTOP');
+          client.write('hello', () => {
+            resetNow(client);
+            proxy.process.kill('SIGCONT');
+          });
+        },
+      },
     ]) {
       const client = await connectRaw(t, proxy);
       client.write(connectHead(`${address}:${port}`) + early);

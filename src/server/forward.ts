@@ -17,8 +17,9 @@ import { resetNow } from '../relay/reset.js';
 import { formatHttpHost } from '../target.js';
 import type { Upstream } from '../upstream/dial.js';
 import { parentRefusal } from '../upstream/parent.js';
+import { holdClient } from './hold.js';
 import { admit, asRefusal, newRecord, type RequestControl, reach, type Stages } from './request.js';
-import { accountAtEnd, startRelay, watchClient } from './tunnel.js';
+import { accountAtEnd, startRelay } from './tunnel.js';
 
 /** What requests that come in HTTP share. */
 export interface HttpStages extends Stages {
@@ -69,13 +70,13 @@ async function forward(
   stages: HttpStages,
   control: RequestControl,
 ): Promise<Relay | undefined> {
-  const { message, client, early } = event;
+  const { message, client } = event;
   const { forwarding, relayOptions, metrics, lingerMs } = stages;
   const { idleTimeoutMs } = relayOptions;
   const { stop } = control;
   const forwarded = forwardedOf(message);
   record.forwarded = forwarded;
-  const unwatch = watch(event, stop);
+  const letGo = watch(event, stop);
   let upstreamSocket: Socket | undefined;
   let settle = () => {};
   try {
@@ -104,14 +105,18 @@ async function forward(
     if (answer.kind === 'switched') {
       const reply = switchedReply(answer, request, record, forwarding);
       forwarded.answered = { status, atMs: performance.now() };
-      unwatch();
       if (answer.early.length > 0) upstream.socket.unshift(answer.early);
-      return startRelay({ client, upstream: upstream.socket, early, reply }, record, stages, control);
+      return startRelay(
+        { client, upstream: upstream.socket, early: letGo(), reply },
+        record,
+        stages,
+        control,
+      );
     }
     refuseChallenge(answer.incoming, upstream);
     const response = beginResponse(event, answer.incoming, stages);
     forwarded.answered = { status, atMs: performance.now() };
-    unwatch();
+    letGo();
     const cause = await deliver(
       { answer, response, client, upstream: upstreamSocket, message, idleTimeoutMs },
       stop.signal,
@@ -138,7 +143,7 @@ async function forward(
     }
     return undefined;
   } finally {
-    unwatch();
+    letGo();
     settle();
   }
 }
@@ -156,14 +161,21 @@ export function takeFromParser(client: Socket, response: ServerResponse | undefi
   for (const event of ['data', 'end', 'timeout', 'drain']) client.removeAllListeners(event);
 }
 
-/** Notices a client that leaves before its answer. */
-function watch({ client, response, early }: ForwardEvent, stop: RequestControl['stop']): () => void {
-  if (response === undefined) return watchClient(client, early, stop);
+/**
+ * Notices a client that leaves before its answer.
+ *
+ * @returns lets go of it, and gives what came behind an offer to switch protocols, once
+ */
+function watch({ client, response, early }: ForwardEvent, stop: RequestControl['stop']): () => Buffer {
+  if (response === undefined) return holdClient(client, { early, finMeansGone: true }, stop);
   // Who ends its half has left, as far as a request is concerned: most that do have closed the connection.
   const leave = () => stop.abort(new TunnelError('client_gone'));
   client.on('close', leave).prependListener('end', leave);
   if (client.destroyed) leave();
-  return () => void client.off('close', leave).off('end', leave);
+  return () => {
+    client.off('close', leave).off('end', leave);
+    return early;
+  };
 }
 
 /** What tunnels get as well: small writes at once, and notice of a peer that has vanished. */

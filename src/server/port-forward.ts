@@ -1,11 +1,9 @@
 import type { Socket } from 'node:net';
 import type { TunnelRecord } from '../observe/tunnel-record.js';
-import { TunnelError } from '../reasons.js';
-import { readLeftover } from '../relay/descriptor.js';
 import type { Relay } from '../relay/relay.js';
 import { resetNow } from '../relay/reset.js';
-import type { StopControl } from '../stop.js';
 import type { Target } from '../target.js';
+import { holdClient } from './hold.js';
 import type { Admit, Reception } from './listener.js';
 import { admit, asRefusal, newRecord, type RequestControl, reach, type Stages } from './request.js';
 import { accountAtEnd, startRelay } from './tunnel.js';
@@ -53,7 +51,8 @@ async function openForward(
   control: RequestControl,
 ): Promise<Relay | undefined> {
   const { stop } = control;
-  const letGo = hold(client, stop);
+  // Nothing tells it that the tunnel is open, and it may have nothing to send: its end of file is no farewell.
+  const letGo = holdClient(client, { early: NOTHING, finMeansGone: false }, stop);
   let upstreamSocket: Socket | undefined;
   try {
     const decision = admit({ target, credentials: undefined, userAgent: undefined }, record, stages);
@@ -76,41 +75,4 @@ async function openForward(
   } finally {
     letGo();
   }
-}
-
-/** So much is read of a client before there is an upstream, in bytes; the rest waits in the kernel. */
-const MAX_HELD_BYTES = 64 * 1024;
-
-/**
- * Holds what a client sends while its upstream is dialled, for a reset is noticed by reading alone, and cancels the dial when one comes. Its
- * end of file is no farewell: nothing has told it that the tunnel is open, and it may have nothing to send. A reset behind more than
- * {@link MAX_HELD_BYTES}, or behind an end of file, is for the relay to notice.
- *
- * @returns lets go of the client, and gives what was held, once. Node then reads on: whoever wants the rest listens at once
- */
-function hold(client: Socket, stop: StopControl): () => Buffer {
-  const held: Buffer[] = [];
-  let bytes = 0;
-  const leave = () => stop.abort(new TunnelError('client_gone'));
-  const onData = (chunk: Buffer) => {
-    held.push(chunk);
-    bytes += chunk.length;
-    if (bytes >= MAX_HELD_BYTES) client.pause();
-  };
-  const onEnd = () => {
-    // Node takes bytes with a reset behind them for bytes with an end of file behind them.
-    const { chunks, error } = readLeftover(client);
-    held.push(...chunks);
-    if (error !== undefined) leave();
-  };
-  client.on('close', leave).on('data', onData).on('end', onEnd);
-  if (client.destroyed) leave();
-  let holding = true;
-  return () => {
-    if (!holding) return NOTHING;
-    holding = false;
-    client.off('close', leave).off('data', onData).off('end', onEnd);
-    client.resume();
-    return Buffer.concat(held);
-  };
 }

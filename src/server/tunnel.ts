@@ -4,9 +4,8 @@ import { readConnect } from '../handshake/connect.js';
 import { establishedReply, replyRefused } from '../handshake/reply.js';
 import { refuseLoop, viaEntries } from '../handshake/via.js';
 import type { TunnelRecord } from '../observe/tunnel-record.js';
-import { TunnelError } from '../reasons.js';
 import type { Relay, RelayTunnel } from '../relay/relay.js';
-import type { StopControl } from '../stop.js';
+import { holdClient } from './hold.js';
 import { account, admit, asRefusal, newRecord, type RequestControl, reach, type Stages } from './request.js';
 
 /** A CONNECT request as Node's parser hands it over. */
@@ -60,7 +59,7 @@ async function openTunnel(
 ): Promise<Relay | undefined> {
   const { tunnelId } = record;
   const { stop } = control;
-  const unwatch = watchClient(client, early, stop);
+  const letGo = holdClient(client, { early, finMeansGone: true }, stop);
   let upstreamSocket: Socket | undefined;
   try {
     const request = readConnect(message);
@@ -68,12 +67,11 @@ async function openTunnel(
     const via = viaEntries(message);
     refuseLoop(via, stages.dialOptions.viaName);
     const upstream = await reach(request.target, decision, record, stages, stop, { via });
-    unwatch();
 
     // Whatever went wrong from here on, the client has been told that the tunnel is open: nothing more is said, and it is ended.
     upstreamSocket = upstream.socket;
     return startRelay(
-      { client, upstream: upstream.socket, early, reply: establishedReply(tunnelId) },
+      { client, upstream: upstream.socket, early: letGo(), reply: establishedReply(tunnelId) },
       record,
       stages,
       control,
@@ -89,7 +87,7 @@ async function openTunnel(
     } else replyRefused(client, refusal, { tunnelId, lingerMs: stages.lingerMs });
     return undefined;
   } finally {
-    unwatch();
+    letGo();
   }
 }
 
@@ -106,20 +104,4 @@ export function startRelay(
   metrics.tunnelOpened(record);
   control.onRelayed(tunnel.client);
   return relay;
-}
-
-/**
- * Notices a client that leaves while its upstream is dialled: by a reset, or by an end of file before it has sent a byte
- * for the tunnel. An end of file behind early data is a half-close, and the tunnel is still wanted.
- */
-export function watchClient(client: Socket, early: Buffer, stop: StopControl): () => void {
-  const leave = () => stop.abort(new TunnelError('client_gone'));
-  // Reading an empty buffer is what makes a stream say that it has ended; a byte in it stays for the relay.
-  const look = () => {
-    if (client.readableLength === 0) client.read();
-  };
-  client.on('close', leave);
-  if (early.length === 0) client.on('end', leave).on('readable', look);
-  if (client.destroyed) leave();
-  return () => void client.off('close', leave).off('end', leave).off('readable', look);
 }
