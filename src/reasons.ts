@@ -48,7 +48,12 @@ export const REASONS = {
     'only CONNECT and requests for http:// URLs are served here',
     'configure this as a proxy, not as a web server',
   ),
-  method_unknown: row(501, 'client', 'the method is unknown', 'send CONNECT in upper case'),
+  method_unknown: row(
+    501,
+    'client',
+    'the method is unknown',
+    'send CONNECT in upper case, or a method of HTTP that is registered',
+  ),
   request_timeout: row(
     408,
     'client',
@@ -282,7 +287,7 @@ export interface ParentDial {
   readonly result: Reason | 'opened';
 }
 
-/** A request that ends without a tunnel. Stages throw it; `server/tunnel.ts` answers, counts and logs it. */
+/** A request that ends without a tunnel. Stages throw it; `server/` answers, counts and logs it. */
 export class TunnelError extends Error {
   override readonly name = 'TunnelError';
   readonly reason: Reason;

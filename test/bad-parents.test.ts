@@ -8,6 +8,7 @@ import { runCli } from './fixtures/run-cli.js';
 const PROBLEMS: readonly (readonly [value: string, words: string | RegExp])[] = [
   ['', 'is none of direct, env, '],
   ['needle', 'is none of direct, env, '],
+  ['p.example:3128', 'has no scheme: write http://HOST:PORT; it is none of direct, env, '],
   ['needle.example:3128', 'is none of'],
   ['ftp://needle:1', 'is none of'],
   ['socks://needle', 'is none of'],
@@ -44,7 +45,10 @@ const PROBLEMS: readonly (readonly [value: string, words: string | RegExp])[] = 
   ['pac+', 'is not pac+file:///PATH'],
   ['direct,needle', 'its second way is none of'],
   ['direct,', 'its second way is none of'],
-  ['http://user:nee,dle@p.example:3128', 'its first way has no host:port'],
+  [
+    'http://user:nee,dle@p.example:3128',
+    'has a mistake: the first of its ways has no host:port, IPv6 in brackets; write %2C',
+  ],
   ['needle:x:y=direct', 'has something before = that is not a rule'],
   ['=direct', 'has something before = that is not a rule'],
   ['10.0.0.1/8=direct', 'has something before = that is not a rule'],

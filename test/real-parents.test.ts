@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { startProxy } from './fixtures/proxy.js';
+import { AUTHORIZATION, startProxy } from './fixtures/proxy.js';
 import { startRealParents } from './fixtures/real-parents.js';
-import { connectHead, exchange, listenOn, readBytes, readToEnd } from './fixtures/sockets.js';
+import { connectHead, exchange, listenOn, readBytes, readHead, readToEnd } from './fixtures/sockets.js';
+import { ask, offerHead, switching } from './fixtures/upgrade.js';
 
 t.test('proxies that people use', async (t) => {
   const parents = await startRealParents(t);
@@ -52,6 +53,33 @@ t.test('proxies that people use', async (t) => {
           bytesDown: much.length,
         });
       }
+    });
+
+    await t.test(`${name}: carries requests for URLs, and switches of protocols`, async (t) => {
+      const origin = { ...peer, host: 'target.test' };
+      const post = `POST http://target.test:${peer.port}/path HTTP/1.1\r\nHost: target.test\r\n${AUTHORIZATION}Content-Length: 4\r\n\r\nbody`;
+      const posted = await ask(t, proxy, origin, post);
+      t.match(posted.request.text, /^POST \/path HTTP\/1\.[01]\r\n/);
+      t.equal(
+        `${posted.request.rest}${await readBytes(posted.upstream, 4 - posted.request.rest.length)}`,
+        'body',
+      );
+      posted.upstream.end('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer');
+      const answer = await readHead(posted.client);
+      t.equal(answer.status, 200, answer.text);
+      t.equal(`${answer.rest}${await readBytes(posted.client, 6 - answer.rest.length)}`, 'answer');
+
+      const { client, upstream, request } = await ask(t, proxy, origin, `${offerHead(origin)}early`);
+      t.match(request.headers, { connection: 'Upgrade', upgrade: 'SPDY/3.1' });
+      upstream.write(`${switching('SPDY/3.1')}first`);
+      const head = await readHead(client);
+      t.equal(head.status, 101, head.text);
+      t.equal(`${head.rest}${await readBytes(client, 5 - head.rest.length)}`, 'first');
+      t.equal((await readBytes(upstream, 5)).toString(), 'early');
+      client.end(much);
+      const received = await readToEnd(upstream);
+      t.ok(received.bytes.equals(much));
+      t.equal(received.end, 'fin');
     });
 
     await t.test(`${name}: what it says of a target at which nobody listens is told`, async (t) => {

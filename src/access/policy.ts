@@ -131,7 +131,12 @@ function decider(options: PolicyOptions): Policy['decide'] {
     };
 
     const judgeName = (): TunnelError | undefined => {
-      if (isLocalhost(host)) return judgeAddress('127.0.0.1') && judgeAddress('::1');
+      if (isLocalhost(host)) {
+        const [first, second] = [judgeAddress('127.0.0.1'), judgeAddress('::1')];
+        // Either of them will do to be allowed, and either to be denied.
+        const denial = [first, second].find((refusal) => refusal?.reason === 'destination_denied');
+        return denial ?? (first && second);
+      }
       return byDefault || rule !== undefined ? undefined : unnamed(target);
     };
     const judge: Decision['judge'] = (address, resolved) =>

@@ -109,7 +109,9 @@ export function interimHead(
 ): string {
   const own = endToEnd(incoming.rawHeaders, ['content-length', 'trailer']);
   const fields = withVia([...own, ...more], incoming, pseudonym);
-  const lines = [`HTTP/1.1 ${incoming.statusCode} ${incoming.statusMessage}`];
+  // What Node refuses in the head of a final answer.
+  const phrase = (incoming.statusMessage ?? '').replace(/[^\t\x20-\x7e\x80-\xff]/g, ' ');
+  const lines = [`HTTP/1.1 ${incoming.statusCode} ${phrase}`];
   for (let i = 0; i + 1 < fields.length; i += 2) lines.push(`${fields[i]}: ${fields[i + 1]}`);
   return `${lines.join('\r\n')}\r\n\r\n`;
 }

@@ -107,6 +107,8 @@ export function ask(asking: Asking, signal: StopSignal): Promise<Answer> {
     signal.addEventListener('abort', onAbort);
     upstream.setTimeout(asking.idleTimeoutMs);
     upstream.on('timeout', onTimeout);
+    // A handshake with a parent leaves it paused, and Node's client would not read it then.
+    upstream.resume();
     if (signal.aborted) onAbort();
     else if (asking.hasContent) stopSending = sendContent(message, request, upstream);
     else request.end();

@@ -9,7 +9,7 @@ import {
 } from '../handshake/absolute.js';
 import { closeLingering, replyRefused, TUNNEL_ID_HEADER } from '../handshake/reply.js';
 import type { ForwardedBytes, ForwardedRequest, TunnelRecord } from '../observe/tunnel-record.js';
-import { TunnelError } from '../reasons.js';
+import { type DialTimings, type Reason, TunnelError } from '../reasons.js';
 import { deliver } from '../relay/delivery.js';
 import { type Answer, ask, type Interim } from '../relay/exchange.js';
 import type { Relay } from '../relay/relay.js';
@@ -77,7 +77,7 @@ async function forward(
   const forwarded = forwardedOf(message);
   record.forwarded = forwarded;
   const letGo = watch(event, stop);
-  let upstreamSocket: Socket | undefined;
+  let reached: Upstream | undefined;
   let settle = () => {};
   try {
     const request = readAbsolute(
@@ -91,7 +91,8 @@ async function forward(
       for: request.upgrade.length > 0 ? 'tunnel' : 'request',
       via: request.via,
     });
-    upstreamSocket = upstream.socket;
+    reached = upstream;
+    const upstreamSocket = upstream.socket;
     settle = metrics.forwarding(bytesOf(upstreamSocket));
     prepare([client, upstreamSocket], relayOptions);
     const answer = await ask(
@@ -129,11 +130,11 @@ async function forward(
     }
     return undefined;
   } catch (error) {
-    const refusal = asRefusal(error, stages.logger);
+    const refusal = blamed(asRefusal(error, stages.logger), reached);
     record.refusal = refusal;
-    record.timings ??= refusal.timings;
+    record.timings = reached === undefined ? refusal.timings : timingsOf(refusal, reached);
     stop.abort(refusal);
-    upstreamSocket?.destroy();
+    reached?.socket.destroy();
     // In the middle of an answer nothing can be said any more, and it must not look complete.
     if (forwarded.answered !== undefined) resetNow(client);
     else if (refusal.reason === 'client_gone') client.destroy();
@@ -167,7 +168,7 @@ export function takeFromParser(client: Socket, response: ServerResponse | undefi
  * @returns lets go of it, and gives what came behind an offer to switch protocols, once
  */
 function watch({ client, response, early }: ForwardEvent, stop: RequestControl['stop']): () => Buffer {
-  if (response === undefined) return holdClient(client, { early, finMeansGone: true }, stop);
+  if (response === undefined) return holdClient(client, { early, finMeansGone: 'always' }, stop);
   // Who ends its half has left, as far as a request is concerned: most that do have closed the connection.
   const leave = () => stop.abort(new TunnelError('client_gone'));
   client.on('close', leave).prependListener('end', leave);
@@ -228,6 +229,7 @@ function switchedReply(
   if (token === undefined) {
     throw new TunnelError('http_protocol_error', {
       detail: `the destination switched to ${to === '' ? 'nothing' : to}, which it was not asked for`,
+      remedy: 'look at the destination: it may switch to what was offered, or answer as if nothing was',
     });
   }
   if (forwarded !== undefined) forwarded.upgrade = token;
@@ -263,6 +265,33 @@ function refuseChallenge({ statusCode, statusMessage = '' }: IncomingMessage, up
   });
 }
 
+/** Reasons of an exchange, and what each is where a parent takes part in it in the place of the origin. */
+const OF_A_PARENT: Partial<Record<Reason, { readonly reason: Reason; readonly what: string }>> = {
+  http_protocol_error: { reason: 'parent_protocol_error', what: 'does not answer in HTTP' },
+  connection_terminated: {
+    reason: 'parent_protocol_error',
+    what: 'closed the connection before it answered',
+  },
+  http_response_timeout: { reason: 'parent_timeout', what: 'took the request and did not answer in time' },
+};
+
+/** What goes wrong with a parent that takes requests is not the destination's doing. */
+function blamed(refusal: TunnelError, reached: Upstream | undefined): TunnelError {
+  const isParents = reached?.requestForm === 'absolute';
+  const own = isParents ? OF_A_PARENT[refusal.reason] : undefined;
+  if (own === undefined) return refusal;
+  return new TunnelError(own.reason, { detail: `${reached?.parent?.name} ${own.what}`, cause: refusal });
+}
+
+/** The timings of a dial, in which a parent that failed behind it counts as failed. */
+function timingsOf({ reason }: TunnelError, { parent, timings }: Upstream): DialTimings {
+  if (!reason.startsWith('parent_') || timings.parents === undefined) return timings;
+  const parents = timings.parents.map((each) =>
+    each.name === parent?.name && each.result === 'opened' ? { ...each, result: reason } : each,
+  );
+  return { ...timings, parents };
+}
+
 /** @throws TunnelError where the head of the answer cannot be passed on */
 function beginResponse(
   { message, client, response: own }: ForwardEvent,
@@ -281,7 +310,9 @@ function beginResponse(
     client.end();
     closeLingering(client, lingerMs);
   };
-  const isChunked = response.useChunkedEncodingByDefault && incoming.headers['content-length'] === undefined;
+  const hasContent = message.method !== 'HEAD' && statusCode !== 204 && statusCode !== 304;
+  const isChunked =
+    hasContent && response.useChunkedEncodingByDefault && incoming.headers['content-length'] === undefined;
   try {
     response.writeHead(statusCode, statusMessage, answerFields(incoming, isChunked, forwarding));
   } catch (cause) {
@@ -301,6 +332,8 @@ function responseOn(message: IncomingMessage, client: Socket): ServerResponse {
   const response = new ServerResponse(message);
   response.shouldKeepAlive = false;
   response.assignSocket(client);
+  // As with Node's parser, who ends its half has left.
+  client.once('end', () => response.destroy());
   client.on('drain', () => response.emit('drain'));
   return response;
 }

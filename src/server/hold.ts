@@ -8,10 +8,10 @@ export interface HoldOptions {
   /** What came behind the head of its request already. */
   readonly early: Buffer;
   /**
-   * Whether an end of file before any byte for the tunnel says that the client has left. Behind such bytes it is a half-close, and the
-   * tunnel is still wanted.
+   * When an end of file says that the client has left: behind bytes for the tunnel it may be a half-close, and the tunnel still be
+   * wanted.
    */
-  readonly finMeansGone: boolean;
+  readonly finMeansGone: 'always' | 'before-bytes' | 'never';
 }
 
 /** So much is read of a client before there is a tunnel, in bytes; the rest waits in the kernel. */
@@ -39,7 +39,8 @@ export function holdClient(
     // Node takes bytes with a reset behind them for bytes with an end of file behind them.
     const { chunks, error } = readLeftover(client);
     for (const chunk of chunks) onData(chunk);
-    if (error !== undefined || (finMeansGone && held.length === 0)) leave();
+    const isFarewell = finMeansGone === 'always' || (finMeansGone === 'before-bytes' && held.length === 0);
+    if (error !== undefined || isFarewell) leave();
   };
   client.on('close', leave).on('data', onData).on('end', onEnd);
   if (client.destroyed) leave();

@@ -52,7 +52,7 @@ async function openForward(
 ): Promise<Relay | undefined> {
   const { stop } = control;
   // Nothing tells it that the tunnel is open, and it may have nothing to send: its end of file is no farewell.
-  const letGo = holdClient(client, { early: NOTHING, finMeansGone: false }, stop);
+  const letGo = holdClient(client, { early: NOTHING, finMeansGone: 'never' }, stop);
   let upstreamSocket: Socket | undefined;
   try {
     const decision = admit({ target, credentials: undefined, userAgent: undefined }, record, stages);

@@ -137,7 +137,7 @@ export function newRecord({ remoteAddress = 'unknown', remotePort = 0 }: Socket)
 /** What an error of a stage refuses the request with; one that was not foreseen is logged as our mistake. */
 export function asRefusal(error: unknown, logger: Logger): TunnelError {
   if (error instanceof TunnelError) return error;
-  logger.error({ err: error }, 'a tunnel failed in a way that was not foreseen');
+  logger.error({ err: error }, 'a request failed in a way that was not foreseen');
   return new TunnelError('proxy_internal_error', { cause: error });
 }
 

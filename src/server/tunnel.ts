@@ -59,7 +59,7 @@ async function openTunnel(
 ): Promise<Relay | undefined> {
   const { tunnelId } = record;
   const { stop } = control;
-  const letGo = holdClient(client, { early, finMeansGone: true }, stop);
+  const letGo = holdClient(client, { early, finMeansGone: 'before-bytes' }, stop);
   let upstreamSocket: Socket | undefined;
   try {
     const request = readConnect(message);

@@ -56,13 +56,15 @@ export function parseWays(text: string): readonly WrittenWay[] | WayProblem {
   for (const [at, part] of text.split(',').entries()) {
     const way = parseWay(part);
     if ('problem' in way)
-      return text.includes(',') ? { problem: `${ORDINALS[at] ?? 'another'} way ${way.problem}` } : way;
+      return text.includes(',')
+        ? { problem: `has a mistake: the ${ORDINALS[at] ?? 'fifth or later'} of its ways ${way.problem}` }
+        : way;
     ways.push(way);
   }
   return ways;
 }
 
-const ORDINALS = ['its first', 'its second', 'its third', 'its fourth'];
+const ORDINALS = ['first', 'second', 'third', 'fourth'];
 
 function parseWay(text: string): WrittenWay | WayProblem {
   if (text === 'direct' || text === 'env') return { kind: text };
@@ -95,10 +97,11 @@ export function parseParent(
   const scheme = PARENT_SCHEMES.find((known) => known === match?.[1]?.toLowerCase());
   if (match === null || scheme === undefined)
     return {
-      problem: `is none of direct, env, pac+file://, pac+http://, pac+https://, ${PARENT_SCHEMES.map((known) => `${known}://`).join(', ')}`,
+      problem: `${/^[^:/]+:[0-9]+$/.test(text) ? 'has no scheme: write http://HOST:PORT; it ' : ''}is none of direct, env, pac+file://, pac+http://, pac+https://, ${PARENT_SCHEMES.map((known) => `${known}://`).join(', ')}`,
     };
   const [, , userInfo, authority = '', , rest = ''] = match;
-  if (rest !== '') return { problem: 'has something behind its host and port' };
+  if (rest !== '')
+    return { problem: 'has something behind its host and port; write %2F for a / in a password' };
   const place = parsePlace(
     authority,
     defaultPorts[scheme] ?? (scheme.startsWith('socks') ? 1080 : undefined),
@@ -122,9 +125,11 @@ function parsePlace(
   defaultPort: number | undefined,
 ): { readonly host: Omit<Target, 'port'>; readonly port: number } | WayProblem {
   const match = /^(?:\[([^\]]*)\]|([^:]*))(?::([0-9]*))?$/.exec(authority);
-  if (match === null) return { problem: 'has no host:port, IPv6 in brackets' };
+  if (match === null)
+    return { problem: 'has no host:port, IPv6 in brackets; write %2C for a comma in a password' };
   const [, bracketed, plain = '', portText] = match;
-  if (portText === undefined && defaultPort === undefined) return { problem: 'has no port: write host:port' };
+  if (portText === undefined && defaultPort === undefined)
+    return { problem: 'has no port: write host:port, and %2C for a comma in a password' };
   const host = bracketed === undefined ? parseHost(plain) : parseIpv6(bracketed);
   if ('problem' in host) return { problem: 'has a host that is neither a name nor an address' };
   const port = portText === undefined ? defaultPort : parsePort(portText);

@@ -49,7 +49,8 @@ export async function goThrough(
       if (!(error instanceof TunnelError)) throw error;
       const failure = unreached(parent, error);
       clock.tried({ name: parent.name, result: failure.reason });
-      attempt.parentHealth?.connected(parent.name, failure === error);
+      if (failure.reason.startsWith('parent_'))
+        attempt.parentHealth?.connected(parent.name, failure === error);
       // Another address may be to its liking, or the next way.
       if (failure.reason !== 'parent_refused' || at === destinations.length - 1) throw failure;
     }
