@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import t from 'tap';
 import { writeUntilStopped } from './fixtures/flood.js';
 import { AUTHORIZATION, startProxy } from './fixtures/proxy.js';
@@ -68,6 +69,19 @@ t.test('a large answer waits for a slow reader, and arrives whole', async (t) =>
   const answer = await lastAnswerOf(client);
   t.ok(answer.rest.equals(bytes));
   t.match(answer, { status: 200, end: 'fin' });
+});
+
+t.test('a client that goes on sending gets the whole answer', async (t) => {
+  const peer = await listenOn(t);
+  const proxy = await startProxy(t, ALLOWED);
+  const { client, upstream } = await ask(t, proxy, peer, offerHead(peer));
+  await writeUntilStopped(client, Buffer.alloc(64 * MIB));
+  // Otherwise a reset, which may overtake the answer.
+  const taken = once(client, 'drain').then(() => 'taken');
+  const closed = once(client, 'close').then(() => 'closed');
+  upstream.write('HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\nno\r\n');
+  t.match(await lastAnswerOf(client), { status: 400, rest: Buffer.from('no\r\n'), end: 'fin' });
+  t.equal(await Promise.race([taken, closed]), 'taken', 'what it sends is read, and dropped');
 });
 
 t.test('an answer that stays incomplete resets the client', async (t) => {

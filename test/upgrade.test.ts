@@ -136,16 +136,26 @@ t.test('tokens are found in any case among others, and go on in the order of the
     t.equal(await proxy.metric(`spliceway_upgrades_total{token="${token}",result="switched"}`), count);
 });
 
-t.test('what the origin is offered, the connection can become', async (t) => {
-  const peer = await listenOn(t);
-  const proxy = await startProxy(t, ALLOWED);
-  // Parsers differ in whether this is an offer; Node 20's does not take it for one.
-  const offer = offerHead(peer, { connection: '\tUpgrade\t' });
-  const { client, upstream, request } = await ask(t, proxy, peer, offer);
-  upstream.write(switching('SPDY/3.1'));
-  const { status } = await readHead(client);
-  t.equal(status, 'upgrade' in request.headers ? 101 : 502);
-});
+for (const engine of ['splice', 'stream']) {
+  t.test(`what the origin is offered, the connection can become (${engine})`, async (t) => {
+    const peer = await listenOn(t);
+    const proxy = await startProxy(t, [...ALLOWED, '--relay', engine]);
+    // Parsers differ in whether this is an offer; Node 20's does not take it for one.
+    const offer = offerHead(peer, { connection: '\tUpgrade\t' });
+    const { client, upstream, request } = await ask(t, proxy, peer, offer);
+    upstream.write(switching('SPDY/3.1'));
+    const { status } = await readHead(client);
+    if (!('upgrade' in request.headers)) {
+      t.equal(status, 502);
+      return;
+    }
+    t.equal(status, 101);
+    client.end('up');
+    t.same(await readToEnd(upstream), { bytes: Buffer.from('up'), end: 'fin' });
+    upstream.end('down');
+    t.same(await readToEnd(client), { bytes: Buffer.from('down'), end: 'fin' });
+  });
+}
 
 t.test('a client of npm ws reaches a server of npm ws', async (t) => {
   const server = createServer();
