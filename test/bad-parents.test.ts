@@ -43,8 +43,8 @@ const PROBLEMS: readonly (readonly [value: string, words: string | RegExp])[] = 
   ['pac+http:needle', 'is not pac+file:///PATH'],
   ['pac+file://needle/a', 'is not pac+file:///PATH'],
   ['pac+', 'is not pac+file:///PATH'],
-  ['direct,needle', 'its second way is none of'],
-  ['direct,', 'its second way is none of'],
+  ['direct,needle', 'has a mistake: the second of its ways is none of'],
+  ['direct,', 'has a mistake: the second of its ways is none of'],
   [
     'http://user:nee,dle@p.example:3128',
     'has a mistake: the first of its ways has no host:port, IPv6 in brackets; write %2C',

@@ -99,6 +99,12 @@ t.test('an origin that switches to what it was not asked for is refused', async 
   const cases = [
     [offerHead(peer), switching('h2c'), /switched to h2c/],
     [offerHead(peer), switching('websocket'), /switched to websocket/],
+    [offerHead(peer), 'HTTP/1.1 101 Switching Protocols\r\n\r\n', /did not say to which/],
+    [
+      offerHead(peer),
+      'HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\n\r\n',
+      /did not say to which/,
+    ],
     [plain, switching('SPDY/3.1'), /switched to spdy\/3\.1/],
     [offerHead(peer), 'SSH-2.0-OpenSSH_9.2\r\n', /does not parse/],
   ] as const;
@@ -112,7 +118,7 @@ t.test('an origin that switches to what it was not asked for is refused', async 
     await readToEnd(await answered);
   }
   await checkRefusalMetrics(t, proxy);
-  t.equal(await proxy.metric('spliceway_upgrades_total{token="SPDY/3.1",result="failed"}'), 3);
+  t.equal(await proxy.metric('spliceway_upgrades_total{token="SPDY/3.1",result="failed"}'), 5);
 });
 
 t.test('an origin that ends without an answer is refused', async (t) => {

@@ -48,7 +48,7 @@ export function readAbsolute(message: IncomingMessage, options: ForwardingOption
   if (Buffer.byteLength(url) > MAX_URL_BYTES)
     throw new TunnelError('uri_too_long', { remedy: `a URL may have ${MAX_URL_BYTES} bytes` });
   const head = readHead(message);
-  const { transferEncoding, contentLength } = head;
+  const { transferEncoding } = head;
   // RFC 9112 §6.1: somebody before us may have framed it in another way.
   if (transferEncoding !== undefined && message.httpVersion === '1.0')
     throw malformed('HTTP/1.0 has no Transfer-Encoding', 'send Content-Length, or HTTP/1.1');
@@ -64,9 +64,7 @@ export function readAbsolute(message: IncomingMessage, options: ForwardingOption
     );
   const via = viaEntries(message);
   refuseLoop(via, options.pseudonym);
-  const hasContent =
-    transferEncoding !== undefined || (contentLength !== undefined && Number(contentLength) > 0);
-  const upgrade = hasContent ? [] : offered(message, options.upgrades);
+  const upgrade = hasContent(message) ? [] : offered(message, options.upgrades);
   return {
     ...head,
     via,
@@ -74,7 +72,7 @@ export function readAbsolute(message: IncomingMessage, options: ForwardingOption
     method,
     path: parsed.path ?? (method === 'OPTIONS' ? '*' : '/'),
     upgrade,
-    hasContent,
+    hasContent: hasContent(message),
     fields: withVia(fieldsFor(message, head, parsed.target, upgrade), message, options.pseudonym),
   };
 }
@@ -127,10 +125,13 @@ export function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: Inc
 
 /** Whether a request offers, without content of its own, to switch to one of these protocols. */
 export function offersUpgrade(message: IncomingMessage, { upgrades }: ForwardingOptions): boolean {
-  const length = message.headers['content-length'];
-  if (message.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0'))
-    return false;
-  return isAbsoluteForm(message) && offered(message, upgrades).length > 0;
+  return !hasContent(message) && isAbsoluteForm(message) && offered(message, upgrades).length > 0;
+}
+
+/** Whether the head of a request says that content follows (RFC 9112 §6). */
+export function hasContent({ headers }: IncomingMessage): boolean {
+  const { 'transfer-encoding': coding, 'content-length': length = '0' } = headers;
+  return coding !== undefined || length !== '0';
 }
 
 function offered({ rawHeaders, httpVersion }: IncomingMessage, upgrades: readonly string[]): string[] {
