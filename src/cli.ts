@@ -59,7 +59,8 @@ async function main([name, ...argv]: readonly string[]): Promise<number> {
 
 function help(): string {
   const rows = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}\n`);
-  return `spliceway: a transparent TCP tunnelling proxy (HTTP CONNECT, Basic credentials, tunnel untouched)
+  return `spliceway: a transparent TCP tunnelling proxy (HTTP CONNECT, Basic credentials, tunnel untouched;
+requests for http:// URLs, Upgrade, and other proxies on the way as well)
 
 Usage: spliceway COMMAND [OPTIONS]
 
