@@ -3,7 +3,7 @@ import { formatAuthority } from '../target.js';
 import { addressViews } from './addresses.js';
 import type { Policy, PolicyOptions } from './policy.js';
 
-/** The policy of a target that the operator wrote: any address of it may be dialled, but a listener of this very process. */
+/** The policy of a target that the operator wrote, every address of which may be dialled, but no listener of this very process. */
 export function fixedTargetPolicy(isOwnListener: PolicyOptions['isOwnListener']): Policy {
   return {
     decide: ({ host, port }) => ({
