@@ -111,8 +111,8 @@ export function startStunnelServer(
 }
 
 /**
- * Starts HAProxy as the router, at its place's address, on `preferredPort` (default: any, or 443 where all are free)
- * when that can be had, with one Route to `stunnelPort`.
+ * Starts HAProxy as the router, at its place's address, on `preferredPort` when that can be had (by default on 443
+ * where all ports are free, otherwise on whichever is), with one Route to `stunnelPort`.
  */
 export function startRouter(
   workspace: Workspace,

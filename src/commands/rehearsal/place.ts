@@ -6,7 +6,7 @@ export interface Place {
   readonly address: string;
   /** What stands before a command line so that it runs there; empty for the machine itself. */
   readonly enter: readonly string[];
-  /** `shared`: a free port must be looked for. `own`: nobody else has any, so that programs get those of a cluster. */
+  /** `shared`: a free port must be looked for. `own`: nobody else listens there, and programs get those of a cluster. */
   readonly ports: 'shared' | 'own';
 }
 
