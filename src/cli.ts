@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { FORWARD_SUMMARY, forward } from './commands/forward.js';
+import { MANIFEST_SUMMARY, manifest, manifestCommandHelp } from './commands/manifest.js';
 import { REHEARSE_SUMMARY, rehearse } from './commands/rehearse.js';
 import { SERVE_SUMMARY, serve } from './commands/serve.js';
 import { forwardHelp, serveHelp } from './config/help.js';
@@ -25,6 +26,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: FORWARD_SUMMARY,
     help: forwardHelp,
     run: (argv) => forward(argv, { env: process.env, version: version() }),
+  },
+  manifest: {
+    summary: MANIFEST_SUMMARY,
+    help: manifestCommandHelp,
+    run: (argv) => manifest(argv, { env: process.env, version: version() }),
   },
   rehearse: { summary: REHEARSE_SUMMARY, run: rehearse },
 };

@@ -1,7 +1,6 @@
 import { parseArgs } from 'node:util';
-
+import { GENERATIONS } from './mtc/configurations.js';
 import { MOST_PROXIES, type ProxyKind, parseChain } from './rehearsal/chain.js';
-import { GENERATIONS } from './rehearsal/configurations.js';
 import { describeFailure, RehearsalFailure } from './rehearsal/failure.js';
 import { type Migration, type MigrationOptions, migrate } from './rehearsal/migration.js';
 import { followOutside, runInNamespaces } from './rehearsal/namespaces.js';

@@ -1,4 +1,5 @@
 import { type ForwardConfig, waysOf } from './forward-options.js';
+import type { Inventory } from './manifest-options.js';
 import type { Config } from './options.js';
 import { isLoopback } from './parsers.js';
 import type { Contradiction } from './table.js';
@@ -62,5 +63,14 @@ export const FORWARD_CONTRADICTIONS: readonly Contradiction<ForwardConfig>[] = [
       waysOf(config) === undefined
         ? ['no --parent is for the target: leave out RULE=, or add --parent direct']
         : [],
+  },
+];
+
+/** What the options of `spliceway manifest` must not say together. */
+export const MANIFEST_CONTRADICTIONS: readonly Contradiction<Inventory>[] = [
+  {
+    between: ['replicas', 'maxReplicas'],
+    find: ({ replicas, maxReplicas }) =>
+      replicas <= maxReplicas ? [] : ['--max-replicas must not be less than --replicas'],
   },
 ];

@@ -1,6 +1,13 @@
-import { CONFIG_FLAG } from './sources.js';
-import { GROUPS, type OptionRow, type OptionRows, type OptionTable, rowsOf, variableOf } from './table.js';
-import { FORWARD, SERVE } from './tables.js';
+import {
+  fileFlagOf,
+  GROUPS,
+  type OptionRow,
+  type OptionRows,
+  type OptionTable,
+  rowsOf,
+  variableOf,
+} from './table.js';
+import { FORWARD, MANIFEST, SERVE } from './tables.js';
 
 /** Width that the help is wrapped to, in characters. */
 const WIDTH = 100;
@@ -58,11 +65,36 @@ let a firewall decide.
   });
 }
 
+/** `spliceway manifest --help`, from the table of options. `parts` is what may stand before the options, a line each. */
+export function manifestHelp(parts: string): string {
+  return help(MANIFEST, {
+    begin: `Prints what a migration through spliceway needs, ready for kubectl apply -f -, each object with a
+line that says what it is for. PART is what to print, and where it goes:
+
+${parts}
+Without PART: proxy. One file for all of them:
+
+  spliceway manifest inventory > migration.yaml      # with a password of its own; edit it
+  spliceway manifest proxy --inventory migration.yaml | kubectl --context proxy apply -f -
+  spliceway manifest source --inventory migration.yaml | kubectl --context source apply -f -
+`,
+    lists: 'Several values of a variable stand\nbetween blanks. ',
+    end: MANIFEST_END,
+    exits: 'Exit code: 0 printed, or nothing found by --lint; 1 mistakes found, or failed; 64 wrong use.',
+  });
+}
+
+const MANIFEST_END = '';
+
+const SERVICE_EXITS = `Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts at once.
+Exit code: 0 drained, 1 cut or failed, 64 wrong use.`;
+
 function help<R extends OptionRows>(
   table: OptionTable<R>,
-  text: { readonly begin: string; readonly lists: string; readonly end: string },
+  text: { readonly begin: string; readonly lists: string; readonly end: string; readonly exits?: string },
 ): string {
   const rows = rowsOf(table).map(([, row]) => row);
+  const example = rows.some(({ name }) => name === 'idle-timeout') ? 'idle-timeout' : 'drain-timeout';
   const groups = GROUPS.filter((group) => rows.some((row) => row.group === group)).map(
     (group) =>
       `${group}:\n${rows
@@ -70,16 +102,15 @@ function help<R extends OptionRows>(
         .map(helpOf)
         .join('')}`,
   );
-  return `Usage: ${table.command} [OPTIONS]
+  return `Usage: ${table.command}${table.takesWords ? ' [PART...]' : ''} [OPTIONS]
 
 ${text.begin}
-${helpLine(`${CONFIG_FLAG} FILE`, 'Read options from a YAML file, keyed like the flags without --.')}
+${helpLine(`--${fileFlagOf(table)} FILE`, 'Read options from a YAML file, keyed like the flags without --.')}
 ${groups.join('\n')}
-Every option is also a variable, ${variableOf('idle-timeout')} for --idle-timeout, and a key of the
+Every option is also a variable, ${variableOf(example)} for --${example}, and a key of the
 file. Flags win over variables, variables over the file. ${text.lists}TIME is like 500ms, 30s, 5m, 1h30m, 2d.
 ${text.end}
-Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts at once.
-Exit code: 0 drained, 1 cut or failed, 64 wrong use.
+${text.exits ?? SERVICE_EXITS}
 `;
 }
 

@@ -16,6 +16,8 @@ export class ConfigError extends Error {
 /** A configuration, and what is odd about it without being wrong. */
 export interface Loaded<R extends OptionRows> {
   readonly config: ConfigOf<R>;
+  /** What stood beside the options, where the table takes words. */
+  readonly words: readonly string[];
   /** Sentences for the log; none holds a secret. */
   readonly warnings: readonly string[];
 }
@@ -70,5 +72,5 @@ export function loadConfig<R extends OptionRows>(
     warnings.push(
       'the credentials in --parent are visible to everybody on this machine (ps); use SPLICEWAY_PARENT',
     );
-  return { config, warnings };
+  return { config, words: flags.words, warnings };
 }

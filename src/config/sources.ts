@@ -1,11 +1,15 @@
 import { readFileSync } from 'node:fs';
 import leven from 'leven';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
-import { type OptionRow, type OptionRows, type OptionTable, rowsOf, variableOf } from './table.js';
+import {
+  fileFlagOf,
+  type OptionRow,
+  type OptionRows,
+  type OptionTable,
+  rowsOf,
+  variableOf,
+} from './table.js';
 import { TABLES } from './tables.js';
-
-/** Where a configuration file is named on the command line; `SPLICEWAY_CONFIG` does the same. */
-export const CONFIG_FLAG = '--config';
 
 /** A text and where it was written, for messages. */
 export interface Given {
@@ -25,18 +29,30 @@ export function readFlags<R extends OptionRows>(
   table: OptionTable<R>,
   argv: readonly string[],
   problems: string[],
-): { readonly source: Source<R>; readonly configFile: string | undefined } {
+): {
+  readonly source: Source<R>;
+  readonly configFile: string | undefined;
+  /** What is neither an option nor the value of one, where the table takes it. */
+  readonly words: readonly string[];
+} {
   const source: Partial<Record<keyof R, Given[]>> = {};
   const configFiles: string[] = [];
+  const words: string[] = [];
+  const fileFlag = `--${fileFlagOf(table)}`;
   for (let at = 0; at < argv.length; at += 1) {
-    const { flag, attached } = splitWord(argv[at] ?? '');
+    const word = argv[at] ?? '';
+    const { flag, attached } = splitWord(word);
+    if (flag === undefined && table.takesWords && !word.startsWith('-')) {
+      words.push(word);
+      continue;
+    }
     if (flag === undefined) {
       problems.push(`argument ${at + 1} is not an option; options begin with --`);
       continue;
     }
     const name = flag.slice('--'.length);
     const [key, row] = rowsOf(table).find(([, candidate]) => candidate.name === name) ?? [];
-    const known = row !== undefined || flag === CONFIG_FLAG;
+    const known = row !== undefined || flag === fileFlag;
     const shape = row ?? elsewhere(name)?.row;
     const isSwitch = shape !== undefined && shape.placeholder === undefined;
     const next = argv[at + 1];
@@ -54,8 +70,8 @@ export function readFlags<R extends OptionRows>(
     if (row.repeatable === undefined && (source[key]?.length ?? 0) > 1)
       problems.push(`--${row.name} is given more than once`);
   }
-  if (configFiles.length > 1) problems.push(`${CONFIG_FLAG} is given more than once`);
-  return { source, configFile: configFiles.at(-1) };
+  if (configFiles.length > 1) problems.push(`${fileFlag} is given more than once`);
+  return { source, configFile: configFiles.at(-1), words };
 }
 
 /**
@@ -77,11 +93,13 @@ export function readVariables<R extends OptionRows>(
     const given = parts.filter((part) => part.trim() !== '').map((part) => ({ text: part, where }));
     if (given.length > 0) source[key] = given;
   }
-  // Both commands may be run with the same variables.
-  const known = new Set([
-    'SPLICEWAY_CONFIG',
-    ...TABLES.flatMap(({ rows }) => Object.values(rows).map((row) => variableOf(row.name))),
-  ]);
+  // All commands may be run with the same variables.
+  const known = new Set(
+    TABLES.flatMap((each) => [
+      variableOf(fileFlagOf(each)),
+      ...Object.values(each.rows).map((row) => variableOf(row.name)),
+    ]),
+  );
   for (const name of Object.keys(env)) {
     if (name.startsWith('SPLICEWAY_') && !known.has(name) && !SERVICE_LINK.test(name)) {
       warnings.push(
@@ -89,7 +107,8 @@ export function readVariables<R extends OptionRows>(
       );
     }
   }
-  return { source, configFile: env.SPLICEWAY_CONFIG === '' ? undefined : env.SPLICEWAY_CONFIG };
+  const configFile = env[variableOf(fileFlagOf(table))];
+  return { source, configFile: configFile === '' ? undefined : configFile };
 }
 
 /** What Kubernetes puts into every pod beside a Service named spliceway; none of it is meant for us. */
@@ -172,7 +191,7 @@ function splitWord(word: string): { readonly flag: string | undefined; readonly 
 
 /** What to say of a name that is no option of this command. */
 function notAnOption(
-  table: Pick<OptionTable, 'command' | 'rows'>,
+  table: Pick<OptionTable, 'command' | 'rows' | 'fileFlag'>,
   name: string,
   { shown, write }: { readonly shown: string; readonly write: (name: string) => string },
 ): string {
@@ -193,11 +212,11 @@ function elsewhere(name: string): { readonly command: string; readonly row: Opti
 
 /** The name that is spelled most like this one, as `write` writes it, if there is one that is meant in all likelihood. */
 function didYouMean(
-  table: Pick<OptionTable, 'rows'>,
+  table: Pick<OptionTable, 'rows' | 'fileFlag'>,
   given: string,
   write: (name: string) => string,
 ): string {
-  const [nearest] = ['config', ...Object.values(table.rows).map(({ name }) => name)]
+  const [nearest] = [fileFlagOf(table), ...Object.values(table.rows).map(({ name }) => name)]
     .map((name) => ({ name, distance: leven(write(name), given) }))
     .filter(({ name, distance }) => distance <= Math.min(3, Math.ceil(name.length / 3)))
     .sort((a, b) => a.distance - b.distance);

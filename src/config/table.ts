@@ -29,6 +29,11 @@ export const GROUPS = [
   'Limits',
   'Shutting down',
   'Log',
+  'Proxy',
+  'Source cluster',
+  'Target cluster',
+  'Migration',
+  'Modes',
 ] as const;
 
 /** Options by their key in the configuration. */
@@ -39,6 +44,10 @@ export interface OptionTable<R extends OptionRows = OptionRows> {
   /** As it is called: `spliceway serve`. */
   readonly command: string;
   readonly rows: R;
+  /** The flag, without `--`, that names a file of options; absent: `config`. Its variable is that of an option. */
+  readonly fileFlag?: string;
+  /** It takes words beside its options; absent: every word is an option or the value of one. */
+  readonly takesWords?: true;
   /** What only several options together tell; most commands share most of them. */
   readonly contradictions: readonly Contradiction<ConfigOf<R>>[];
 }
@@ -65,6 +74,11 @@ export function rowsOf<R extends OptionRows>(
   table: Pick<OptionTable<R>, 'rows'>,
 ): readonly (readonly [keyof R, OptionRow<unknown>])[] {
   return Object.entries(table.rows); // A key of the object is a key of its type: the tables are literals.
+}
+
+/** The flag, without `--`, that names a file of a table's options. */
+export function fileFlagOf({ fileFlag = 'config' }: Pick<OptionTable, 'fileFlag'>): string {
+  return fileFlag;
 }
 
 /** The environment variable of an option. */

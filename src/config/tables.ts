@@ -1,5 +1,6 @@
-import { FORWARD_CONTRADICTIONS, SERVE_CONTRADICTIONS } from './contradictions.js';
+import { FORWARD_CONTRADICTIONS, MANIFEST_CONTRADICTIONS, SERVE_CONTRADICTIONS } from './contradictions.js';
 import { FORWARD_OPTIONS } from './forward-options.js';
+import { MANIFEST_OPTIONS } from './manifest-options.js';
 import { OPTIONS } from './options.js';
 import type { OptionTable } from './table.js';
 
@@ -17,5 +18,14 @@ export const FORWARD: OptionTable<typeof FORWARD_OPTIONS> = {
   contradictions: FORWARD_CONTRADICTIONS,
 };
 
+/** The options of `spliceway manifest`. */
+export const MANIFEST: OptionTable<typeof MANIFEST_OPTIONS> = {
+  command: 'spliceway manifest',
+  rows: MANIFEST_OPTIONS,
+  fileFlag: 'inventory',
+  takesWords: true,
+  contradictions: MANIFEST_CONTRADICTIONS,
+};
+
 /** All of them: an option of another command is told as what it is, and a variable of another is none of this one's business. */
-export const TABLES = [SERVE, FORWARD] as const;
+export const TABLES = [SERVE, FORWARD, MANIFEST] as const;

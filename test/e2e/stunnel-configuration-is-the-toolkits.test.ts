@@ -1,6 +1,6 @@
 import t from 'tap';
 
-import { type Generation, stunnelClientConfiguration } from '../../src/commands/rehearsal/configurations.js';
+import { type Generation, stunnelClientConfiguration } from '../../src/commands/mtc/configurations.js';
 
 const filledIn = {
   accept: '6443',

@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, statfs } from 'node:fs/promises';
-
+import type { Generation } from '../mtc/configurations.js';
 import type { ProxyKind } from './chain.js';
 import { describeExit } from './child.js';
-import type { Generation } from './configurations.js';
 import { digestTree, type TreeDigest } from './digest.js';
 import { type Excerpt, RehearsalFailure } from './failure.js';
 import {

@@ -2,8 +2,6 @@ import { execFile } from 'node:child_process';
 import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-
-import type { Child } from './child.js';
 import {
   CLUSTER_PORTS,
   type Generation,
@@ -12,7 +10,8 @@ import {
   rsyncDaemonConfiguration,
   stunnelClientConfiguration,
   stunnelServerConfiguration,
-} from './configurations.js';
+} from '../mtc/configurations.js';
+import type { Child } from './child.js';
 import { startOnPort } from './ports.js';
 import { parseRecords, text } from './tunnels.js';
 import type { Workspace } from './workspace.js';

@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { manifestHelp } from '../config/help.js';
+import { ConfigError, loadConfig } from '../config/load.js';
+import { MANIFEST } from '../config/tables.js';
+import { lint } from './manifests/lint.js';
+import { type ExistingFile, type Manifest, ManifestFailure, type Material } from './manifests/manifest.js';
+import { describeParts, NEEDS, PARTS, type Part } from './manifests/parts.js';
+import { printManifests } from './manifests/print.js';
+import { TOOLKITS } from './mtc/toolkits.js';
+
+/** What the command does, in one line. */
+export const MANIFEST_SUMMARY =
+  'print the Kubernetes and OpenShift objects that a migration needs, or check some';
+
+/** The whole help of the command. */
+export function manifestCommandHelp(): string {
+  return manifestHelp(describeParts());
+}
+
+/**
+ * Prints parts of what a migration needs, or with `--lint` the mistakes of what there is.
+ *
+ * @returns exit code: 0 printed, or no mistakes found; 1 mistakes found
+ * @throws ConfigError where the options hold mistakes, or a part needs more of them; ManifestFailure where what was
+ *   given does not fit together
+ */
+export async function manifest(
+  argv: readonly string[],
+  { env, version }: { readonly env: Readonly<Record<string, string | undefined>>; readonly version: string },
+): Promise<number> {
+  const { config, words, warnings } = loadConfig(MANIFEST, argv, env);
+  for (const warning of warnings) process.stderr.write(`spliceway: ${warning}\n`);
+  if (config.lint.length > 0) return lintFiles(config.lint, words);
+  const parts = pickParts(words.length === 0 ? ['proxy'] : words);
+  const material: Material = withPassword(
+    { ...config, version, toolkit: TOOLKITS[config.mtc], existing: config.merge.map(readExisting) },
+    parts,
+  );
+  const made = parts.map(({ make }) => make(material));
+  const texts = made.filter((each) => typeof each === 'string');
+  if (texts.length > 0 && made.length > 1)
+    throw new ConfigError([
+      'inventory, stunnel, squid, haproxy and tinyproxy are files of their own: print one at a time',
+    ]);
+  const manifests: readonly Manifest[] = made.flatMap((each) => (typeof each === 'string' ? [] : each));
+  process.stdout.write(texts[0] ?? printManifests(manifests));
+  return 0;
+}
+
+/** The parts of these names, each once, with all that is missing for them said at once. */
+function pickParts(names: readonly string[]): readonly Part[] {
+  const known = Object.keys(PARTS).join(', ');
+  return [...new Set(names)].map((name) => {
+    const part: Part | undefined = Object.hasOwn(PARTS, name) ? PARTS[name as keyof typeof PARTS] : undefined;
+    if (part === undefined) throw new ConfigError([`${JSON.stringify(name)} is not a part: write ${known}`]);
+    return part;
+  });
+}
+
+function withPassword(material: Material, parts: readonly Part[]): Material {
+  const missing = [...new Set(parts.flatMap(({ needs }) => needs))].filter((key) => {
+    const value = material[key];
+    return value === undefined || (Array.isArray(value) && value.length === 0);
+  });
+  // Who prints the proxy's Secret may have a password invented, and then it is in the other parts of the same output, too.
+  const invents = parts.includes(PARTS.proxy) && material.password === undefined;
+  const problems = missing
+    .filter((key) => !(invents && key === 'password'))
+    .map((key) => `--${MANIFEST.rows[key].name} is missing: ${NEEDS[key]}`);
+  if (problems.length > 0) throw new ConfigError(problems);
+  if (!invents) return material;
+  process.stderr.write(
+    'spliceway: the password is invented, and another one each time; spliceway manifest inventory writes a file that keeps it\n',
+  );
+  return { ...material, password: randomBytes(16).toString('hex') };
+}
+
+function readExisting(path: string): ExistingFile {
+  return { path, text: readText(path) };
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path === '-' ? 0 : path, 'utf8');
+  } catch (error) {
+    throw new ManifestFailure(
+      `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+}
+
+function lintFiles(paths: readonly string[], words: readonly string[]): number {
+  if (words.length > 0) throw new ConfigError(['--lint prints no parts: leave them out']);
+  const findings = paths.flatMap((path) =>
+    lint(readText(path)).map(
+      ({ line, object, problem, fix }) =>
+        `${path === '-' ? 'standard input' : path}:${line}: ${object}: ${problem}\n  fix: ${fix}\n`,
+    ),
+  );
+  process.stdout.write(findings.join(''));
+  return findings.length > 0 ? 1 : 0;
+}
