@@ -150,6 +150,9 @@ function reopenTerminal(): number {
 /** The first record of a request: what was decided. pino leaves out what is undefined. */
 export function logDecision(logger: Logger, record: TunnelRecord): void {
   const { refusal, userAgent } = record;
+  const level = refusal === undefined ? 'info' : levelOf(refusal.reason);
+  // What nobody is told is not put into words either: that costs as much as a system call or two.
+  if (!logger.isLevelEnabled(level)) return;
   const decided = {
     event: 'decision',
     tunnel: record.tunnelId,
@@ -165,14 +168,15 @@ export function logDecision(logger: Logger, record: TunnelRecord): void {
     code: refusal?.status,
     remedy: refusal?.remedy,
   };
-  if (refusal === undefined) logger.info(decided, 'allowed');
-  else logger[levelOf(refusal.reason)](decided, `refused: ${refusal.message}`);
+  logger[level](decided, refusal === undefined ? 'allowed' : `refused: ${refusal.message}`);
 }
 
 /** The second record of a request that the policy allowed: how it ended, or why there is no tunnel. */
 export function logClose(logger: Logger, record: TunnelRecord): void {
   const { relayed, refusal, timings, forwarded } = record;
   const ended = relayed?.ended ?? forwarded?.ended;
+  const level = ended === undefined ? levelOf(refusal?.reason ?? 'proxy_internal_error') : 'info';
+  if (!logger.isLevelEnabled(level)) return;
   const bytes = ended && (relayed?.bytes ?? forwarded?.ended?.bytes);
   const openedMs = relayed?.openedMs ?? forwarded?.startedMs ?? 0;
   const firstByteAtMs = relayed === undefined ? forwarded?.answered?.atMs : relayed.bytes.firstByteAtMs;
@@ -203,12 +207,8 @@ export function logClose(logger: Logger, record: TunnelRecord): void {
     code: refusal?.status,
     remedy: refusal?.remedy,
   };
-  if (ended !== undefined) logger.info(fields, probe ? 'probe' : 'closed');
-  else
-    logger[levelOf(refusal?.reason ?? 'proxy_internal_error')](
-      fields,
-      `failed: ${refusal?.message ?? 'no end was reported'}`,
-    );
+  const how = probe ? 'probe' : 'closed';
+  logger[level](fields, ended === undefined ? `failed: ${refusal?.message ?? 'no end was reported'}` : how);
 }
 
 /** The parents that led nowhere, each once. Retries may have tried them often. */
