@@ -4,7 +4,7 @@ import { formatHttpHost, parseHttpUrl, type Target } from '../target.js';
 import { remembered, targetInvalid } from './connect.js';
 import { endToEnd, tokensOf, withVia } from './fields.js';
 import { malformed, type RequestHead, readHead } from './head.js';
-import { refuseLoop, viaEntries } from './via.js';
+import { refuseLoop } from './via.js';
 
 /** The longest URL, in bytes: RFC 9110 §4.1 wants 8000 at least to be taken. */
 const MAX_URL_BYTES = 8192;
@@ -26,8 +26,6 @@ export interface AbsoluteRequest extends RequestHead {
   /** The protocols among {@link ForwardingOptions.upgrades} that the client offers to switch to, in its order (RFC 9110 §7.8). */
   readonly upgrade: readonly string[];
   readonly hasContent: boolean;
-  /** The proxies that it has come through (RFC 9110 §7.6.3). */
-  readonly via: readonly string[];
   /** The fields for the origin, names and values in turn. */
   readonly fields: readonly string[];
 }
@@ -62,12 +60,10 @@ export function readAbsolute(message: IncomingMessage, options: ForwardingOption
       parsed.problem,
       'write http://host[:port]/path; TLS goes through CONNECT host:port',
     );
-  const via = viaEntries(message);
-  refuseLoop(via, options.pseudonym);
+  refuseLoop(head.via, options.pseudonym);
   const upgrade = hasContent(message) ? [] : offered(message, options.upgrades);
   return {
     ...head,
-    via,
     target: remembered(parsed.target),
     method,
     path: parsed.path ?? (method === 'OPTIONS' ? '*' : '/'),

@@ -15,6 +15,8 @@ export interface RequestHead {
   /** The values of `Content-Length` and `Transfer-Encoding`; undefined where there is none. */
   readonly contentLength: string | undefined;
   readonly transferEncoding: string | undefined;
+  /** The entries of `Via` (RFC 9110 §7.6.3), in order: the proxies that the request has come through. */
+  readonly via: readonly string[];
 }
 
 /**
@@ -37,6 +39,7 @@ export function readHead(message: IncomingMessage): RequestHead {
   let userAgent: string | undefined;
   let contentLength: string | undefined;
   let transferEncoding: string | undefined;
+  let via = NO_ENTRIES;
   for (const [name, value] of headerFields(message.rawHeaders)) {
     switch (name) {
       case 'host':
@@ -55,13 +58,25 @@ export function readHead(message: IncomingMessage): RequestHead {
         break;
       case 'content-length':
         contentLength = value;
+        break;
+      case 'via':
+        via = [...via, ...entriesOf(value)];
     }
   }
   if (hosts > 1) throw malformed('there is more than one Host header', 'send one');
   // OpenVPN sends HTTP/1.0 without Host, which HTTP/1.0 allows.
   if (hosts === 0 && message.httpVersion === '1.1')
     throw malformed('the Host header is missing', 'send Host: host:port');
-  return { credentials, userAgent, contentLength, transferEncoding };
+  return { credentials, userAgent, contentLength, transferEncoding, via };
+}
+
+const NO_ENTRIES: readonly string[] = [];
+
+function entriesOf(via: string): readonly string[] {
+  return via
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
 }
 
 /** Names in lower case, with their values. */

@@ -65,7 +65,7 @@ export class HttpReception implements Reception {
   }
 
   receive(socket: Socket): void {
-    socket.once('close', () => this.#gone(socket));
+    socket.on('close', () => this.#gone(socket));
     this.#parser.emit('connection', socket);
     this.#await(socket, 0);
   }

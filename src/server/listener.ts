@@ -130,7 +130,7 @@ export class Listener {
       return;
     }
     this.#connections.add(socket);
-    socket.once('close', () => this.#connections.delete(socket));
+    socket.on('close', () => this.#connections.delete(socket));
     this.#reception.receive(socket);
   }
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { readConnect } from '../handshake/connect.js';
 import { establishedReply, replyRefused } from '../handshake/reply.js';
-import { refuseLoop, viaEntries } from '../handshake/via.js';
+import { refuseLoop } from '../handshake/via.js';
 import type { TunnelRecord } from '../observe/tunnel-record.js';
 import type { Relay, RelayTunnel } from '../relay/relay.js';
 import { holdClient } from './hold.js';
@@ -64,9 +64,10 @@ async function openTunnel(
   try {
     const request = readConnect(message);
     const decision = admit(request, record, stages);
-    const via = viaEntries(message);
-    refuseLoop(via, stages.dialOptions.viaName);
-    const upstream = await reach(request.target, decision, record, stages, stop, { via });
+    refuseLoop(request.via, stages.dialOptions.viaName);
+    const upstream = await reach(request.target, decision, record, stages, stop, {
+      via: request.via,
+    });
 
     // Whatever went wrong from here on, the client has been told that the tunnel is open: nothing more is said, and it is ended.
     upstreamSocket = upstream.socket;

@@ -10,8 +10,6 @@ import { raceAddresses } from './race.js';
 import { type Attempt, goThrough } from './through-parent.js';
 import type { Upstream } from './upstream.js';
 
-const DIRECT: readonly WrittenWay[] = [{ kind: 'direct' }];
-
 /**
  * Tries the ways to the target, one after the other, once. What the policy refuses on one way is not tried on another: a parent must not lead
  * to where nothing may.
@@ -19,13 +17,26 @@ const DIRECT: readonly WrittenWay[] = [{ kind: 'direct' }];
  * @param signal ends it; the next way is not tried then
  * @throws TunnelError the refusal of the policy; otherwise the failure of the only way, or the most telling one, with all of them in words
  */
-export async function attemptOnce(
+export function attemptOnce(
   target: Target,
   attempt: Attempt,
   clock: DialClock,
   signal: StopSignal,
 ): Promise<Upstream> {
-  const ways = attempt.routes?.find(({ fits }) => fits(target))?.ways ?? DIRECT;
+  const ways = attempt.routes?.find(({ fits }) => fits(target))?.ways;
+  // Most tunnels are direct, and must not pay for weighing one way against another.
+  return ways === undefined
+    ? goDirect(target, attempt, clock, signal)
+    : tryWays(ways, target, attempt, clock, signal);
+}
+
+async function tryWays(
+  ways: readonly WrittenWay[],
+  target: Target,
+  attempt: Attempt,
+  clock: DialClock,
+  signal: StopSignal,
+): Promise<Upstream> {
   const failures: TunnelError[] = [];
   const inOrder = (some: readonly WrittenWay[]) => attempt.parentHealth?.order(some) ?? some;
   const waiting = [...inOrder(ways)];
@@ -58,10 +69,15 @@ async function goDirect(
   clock: DialClock,
   signal: StopSignal,
 ): Promise<Upstream> {
-  const permitted = await permittedAddresses(target, attempt, clock, signal);
-  const race = { port: target.port, connectTimeoutMs: attempt.connectTimeoutMs };
-  const { socket, address } = await clock.connecting(raceAddresses(permitted, race, signal));
-  return { socket, address, parent: undefined, requestForm: 'origin', timings: clock.timings };
+  try {
+    const permitted = await permittedAddresses(target, attempt, clock, signal);
+    const { socket, address } = await clock.connecting(
+      raceAddresses(permitted, { port: target.port, connectTimeoutMs: attempt.connectTimeoutMs }, signal),
+    );
+    return { socket, address, parent: undefined, requestForm: 'origin', timings: clock.timings };
+  } catch (error) {
+    throw error instanceof TunnelError ? error.withTimings(clock.timings) : error;
+  }
 }
 
 /** What can be mended first: our own lack, a configuration that is wrong; then what came closest to a tunnel. */

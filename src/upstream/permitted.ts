@@ -16,12 +16,16 @@ export async function permittedAddresses(
   clock: DialClock,
   signal: StopSignal,
 ): Promise<readonly string[]> {
-  const { name, addresses } = await resolved(target, attempt, clock, signal);
+  if (target.family !== 0) return permitted({ name: target.host, addresses: [target.host] }, attempt);
+  return permitted(await resolved(target, attempt, clock, signal), attempt);
+}
+
+function permitted({ name, addresses }: Resolved, attempt: DialRequest): readonly string[] {
   const judged = addresses.map((address) => ({ address, refusal: attempt.judge(address, name) }));
-  const permitted = judged.filter(({ refusal }) => refusal === undefined).map(({ address }) => address);
+  const passed = judged.filter(({ refusal }) => refusal === undefined).map(({ address }) => address);
   const refusal = judged[0]?.refusal;
-  if (permitted.length === 0 && refusal !== undefined) throw refusal;
-  return permitted;
+  if (passed.length === 0 && refusal !== undefined) throw refusal;
+  return passed;
 }
 
 async function resolved(
@@ -30,7 +34,6 @@ async function resolved(
   clock: DialClock,
   signal: StopSignal,
 ): Promise<Resolved> {
-  if (target.family !== 0) return { name: target.host, addresses: [target.host] };
   try {
     return await clock.dns(resolveName(target, attempt, signal));
   } catch (error) {
