@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { manifestHelp } from '../config/help.js';
 import { ConfigError, loadConfig } from '../config/load.js';
+import { nearest } from '../config/nearest.js';
 import { MANIFEST } from '../config/tables.js';
 import { lint } from './manifests/lint.js';
 import { type ExistingFile, type Manifest, ManifestFailure, type Material } from './manifests/manifest.js';
@@ -53,7 +54,11 @@ function pickParts(names: readonly string[]): readonly Part[] {
   const known = Object.keys(PARTS).join(', ');
   return [...new Set(names)].map((name) => {
     const part: Part | undefined = Object.hasOwn(PARTS, name) ? PARTS[name as keyof typeof PARTS] : undefined;
-    if (part === undefined) throw new ConfigError([`${JSON.stringify(name)} is not a part: write ${known}`]);
+    if (part === undefined) {
+      const meant = nearest(name, Object.keys(PARTS));
+      const hint = meant === undefined ? `: write ${known}` : `; did you mean ${meant}?`;
+      throw new ConfigError([`${JSON.stringify(name)} is not a part${hint}`]);
+    }
     return part;
   });
 }

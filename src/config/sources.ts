@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import leven from 'leven';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { nearest } from './nearest.js';
 import {
   fileFlagOf,
   type OptionRow,
@@ -216,9 +216,10 @@ function didYouMean(
   given: string,
   write: (name: string) => string,
 ): string {
-  const [nearest] = [fileFlagOf(table), ...Object.values(table.rows).map(({ name }) => name)]
-    .map((name) => ({ name, distance: leven(write(name), given) }))
-    .filter(({ name, distance }) => distance <= Math.min(3, Math.ceil(name.length / 3)))
-    .sort((a, b) => a.distance - b.distance);
-  return nearest === undefined ? '' : `; did you mean ${write(nearest.name)}?`;
+  const meant = nearest(
+    given,
+    [fileFlagOf(table), ...Object.values(table.rows).map(({ name }) => name)],
+    write,
+  );
+  return meant === undefined ? '' : `; did you mean ${write(meant)}?`;
 }

@@ -1,45 +1,56 @@
 import { randomBytes } from 'node:crypto';
-import { rowsOf } from '../../config/table.js';
+import { isDeepStrictEqual } from 'node:util';
+import { stringify } from 'yaml';
+import { type OptionRow, rowsOf } from '../../config/table.js';
 import { MANIFEST } from '../../config/tables.js';
+import { formatAuthority } from '../../target.js';
 import type { Material } from './manifest.js';
 
-/** What only the one who migrates knows: written into the file as an example, commented out. */
+/** What only the one who migrates knows, as an example. */
 const EXAMPLES: Readonly<Record<string, string>> = {
-  image: 'registry.example/spliceway:0.1.0',
   client: '[198.51.100.0/24]',
   proxy: 'proxy.example:3128',
   'proxy-address': '[192.0.2.10/32]',
-  'source-namespace': '[shop]',
+  'source-namespace': '[shop, blog]',
   'dns-server': '[192.0.2.53/32]',
   'target-apps': 'apps.target.example',
   'target-api': 'api.target.example:6443',
   'target-router': '[203.0.113.10/32]',
-  'target-namespace': '[shop]',
+  'target-namespace': '[shop, blog]',
   without: '[ServiceMonitor]',
 };
 
-/** An inventory with every key: what was given as it is, defaults and examples commented out, a password of its own. */
+const HEAD = `# Parameters of spliceway manifest --inventory FILE. Take the # off what you change.
+# The password is invented, and in here from now on: keep the file where only you read it.
+`;
+
+/** An inventory with every key: what was given as it is, defaults and examples commented out, and a password of its own. */
 export function inventoryFile(material: Material): string {
+  const password = material.password ?? randomBytes(16).toString('hex');
   const rows = rowsOf(MANIFEST).filter(([, { group }]) => group !== 'Modes');
-  let group = '';
-  const lines = rows.flatMap(([key, row]) => {
-    const head = row.group === group ? [] : ['', `# ${row.group}`];
-    group = row.group;
-    const given =
-      key === 'password'
-        ? (material.password ?? randomBytes(16).toString('hex'))
-        : writtenValue(material[key]);
-    const isDefault = given === undefined || given === row.default;
-    const value = isDefault ? (row.default ?? EXAMPLES[row.name]) : given;
-    return [...head, `# ${row.help}`, `${isDefault ? '#' : ''}${row.name}: ${value}`];
+  const groups = [...new Set(rows.map(([, { group }]) => group))].map((group) => {
+    const lines = rows
+      .filter(([, row]) => row.group === group)
+      .map(([key, row]) => entry(row, key === 'password' ? password : material[key]));
+    return `\n# --- ${group}\n\n${lines.join('')}`;
   });
-  return `# Parameters of spliceway manifest --inventory FILE. It holds a password: keep it where only you read it.\n${lines.join('\n')}\n`;
+  return `${HEAD}${groups.join('')}`;
 }
 
+function entry(row: OptionRow<unknown>, value: unknown): string {
+  const isDefault = row.default !== undefined && isDeepStrictEqual(row.parse(row.default).value, value);
+  const written = isDefault ? undefined : writtenValue(value);
+  const shown = written ?? row.default ?? EXAMPLES[row.name] ?? '';
+  return `# ${row.help}\n${written === undefined ? '#' : ''}${row.name}: ${shown}\n`;
+}
+
+/** A value as an option takes it; undefined where there is none. */
 function writtenValue(value: unknown): string | undefined {
-  if (value === undefined || (Array.isArray(value) && value.length === 0)) return undefined;
-  if (Array.isArray(value)) return `[${value.join(', ')}]`;
+  if (value === undefined) return undefined;
+  if (Array.isArray(value)) return value.length === 0 ? undefined : `[${value.map(writtenValue).join(', ')}]`;
+  // The only numbers with a unit are durations, and a count of replicas is nowhere near a second.
+  if (typeof value === 'number') return value < 1000 ? String(value) : `${value / 1000}s`;
   if (typeof value === 'object' && value !== null && 'host' in value && 'port' in value)
-    return `${value.host}:${value.port}`;
-  return String(value);
+    return formatAuthority(String(value.host), Number(value.port));
+  return stringify(String(value), { lineWidth: 0 }).trimEnd();
 }
