@@ -36,6 +36,8 @@ export interface StunnelClientOptions extends KeyPair {
   readonly target: string;
   readonly username: string;
   readonly password: string;
+  /** What MTC 1.4 and 1.5 verify the server with. Default: `certificateFile`, which is its own authority. */
+  readonly authorityFile?: string;
 }
 
 /** What MTC fills into its template for the stunnel server. Both are a port, or an address and a port. */
@@ -53,7 +55,7 @@ export interface StunnelServerOptions extends KeyPair {
  * migtools/crane-lib (MTC 1.6 and later) and of backube/pvc-transfer (crane).
  */
 export function stunnelClientConfiguration(options: StunnelClientOptions): string {
-  const { accept, certificateFile, keyFile, username, password } = options;
+  const { accept, certificateFile, keyFile, username, password, authorityFile = certificateFile } = options;
   const proxy = `protocol = connect
 connect = ${options.proxy}
 protocolHost = ${options.target}
@@ -66,7 +68,7 @@ client = yes
 syslog = no
 [rsync]
 accept = ${accept}
-CAFile = ${certificateFile}
+CAFile = ${authorityFile}
 cert = ${certificateFile}
 ${proxy}verify = 2
 key = ${keyFile}
@@ -79,7 +81,7 @@ syslog = no
 output = /dev/stdout
 [rsync]
 accept = ${accept}
-CAFile = ${certificateFile}
+CAFile = ${authorityFile}
 cert = ${certificateFile}
 ${proxy}verify = 2
 key = ${keyFile}
@@ -103,7 +105,7 @@ syslog = no
 output = /dev/stdout
 key = ${keyFile}
 cert = ${certificateFile}
-CAfile = ${certificateFile}
+CAfile = ${authorityFile}
 verify = 2
 [transfer]
 debug = 7
