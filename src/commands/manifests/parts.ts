@@ -70,7 +70,7 @@ export const PARTS = {
   },
   tinyproxy: {
     summary: 'a tinyproxy.conf that does the same, as far as tinyproxy can',
-    needs: ['targetApps'],
+    needs: ['password', 'targetApps'],
     make: tinyproxyConfiguration,
   },
 } as const satisfies Readonly<Record<string, Part>>;

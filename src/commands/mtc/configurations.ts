@@ -169,6 +169,10 @@ secrets file = ${options.secretsFile}
 `;
 }
 
+/** A line of HAProxy's `defaults` for frontends whose first capture is the SNI. */
+export const SNI_LOG_FORMAT =
+  'log-format "%ci:%cp sni=%[capture.req.hdr(0)] -> %b/%s, %B bytes in %Tt ms, ended %ts"';
+
 /**
  * `haproxy.cfg` of the router of the destination cluster with one passthrough Route: it looks at the SNI of the
  * ClientHello, leads `routeHost` to `backend` (`host:port`) and refuses every other name.
@@ -189,7 +193,7 @@ export function routerConfiguration(options: {
 defaults
   mode tcp
   log global
-  log-format "%ci:%cp sni=%[capture.req.hdr(0)] -> %b/%s, %B bytes in %Tt ms, ended %ts"
+  ${SNI_LOG_FORMAT}
   timeout connect 5s
   timeout client 30s
   timeout server 30s

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
-
+import { squidConfiguration } from '../mtc/squid-configuration.js';
 import { type Party, PROXY_PORT, type ProxyCredentials } from './parties.js';
 import { startOnPort } from './ports.js';
 import { findPrograms, SQUID_PROGRAMS } from './programs.js';
@@ -50,7 +50,7 @@ export async function startSquid(
   const party = await startOnPort(workspace.place, choice, async (port) => {
     const listen = `${workspace.place.address}:${port}`;
     const authenticator = `${programs.ncsaAuth} ${passwordFile}`;
-    const configuration = squidConfiguration({ ...options, listen, authenticator, accessLog });
+    const configuration = rehearsedConfiguration({ ...options, listen, authenticator, accessLog });
     const configurationFile = await workspace.write(`${file}.conf`, configuration);
     // Squid that is started by root becomes somebody else, who may read nothing here, and there is nobody else in some
     // user namespaces. So it is nobody special in one of its own from the start.
@@ -64,13 +64,8 @@ export async function startSquid(
   return { ...party, requests };
 }
 
-/**
- * `squid.conf` of a corporate proxy that carries a migration, with `listen` as `address:port` and `authenticator` as
- * the command line of what checks passwords.
- *
- * Source: the documentation of Squid 5's directives; port 443 is the one CONNECT goes to in Debian's own file.
- */
-export function squidConfiguration(options: {
+/** `squid.conf` of a corporate proxy that carries a migration, and leaves nothing behind but its access log. */
+function rehearsedConfiguration(options: {
   readonly listen: string;
   readonly authenticator: string;
   readonly accessLog: string;
@@ -79,33 +74,18 @@ export function squidConfiguration(options: {
 }): string {
   const { parent, target } = options;
   const login = `${parent?.credentials.username}:${parent?.credentials.password}`;
-  return `http_port ${options.listen}
-visible_hostname squid.invalid
-auth_param basic program ${options.authenticator}
-auth_param basic children 2 startup=1 idle=1
-auth_param basic realm Squid
-acl users proxy_auth REQUIRED
-acl tunnel method CONNECT
-acl route dstdomain ${target.host}
-acl SSL_ports port ${target.port}
-http_access deny !tunnel
-http_access deny !SSL_ports
-http_access deny !route
-http_access allow users
-http_access deny all
+  const destination = { name: 'route', hosts: `dstdomain -n ${target.host}`, port: target.port };
+  return `${squidConfiguration({ ...options, destinations: [destination] })}visible_hostname squid.invalid
 ${
   parent === undefined
     ? ''
     : `cache_peer ${parent.address} parent ${parent.port} 0 no-query no-digest no-netdb-exchange default login=${login}
 never_direct allow all
 `
-}# Squid ends a connection after 15 minutes of silence and after a day in all, unless it is told otherwise.
-read_timeout 12 hours
-client_lifetime 30 days
-cache deny all
+}cache deny all
 cache_mem 0
 logformat lines %>Hs %rm %ru by %un, %Sh/%<a, %<st B down in %tr ms
-access_log stdio:${options.accessLog} lines tunnel
+access_log stdio:${options.accessLog} lines CONNECT
 cache_log /dev/null
 cache_store_log none
 pid_filename none
