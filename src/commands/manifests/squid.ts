@@ -6,7 +6,7 @@ const PASSWORDS = '/etc/squid/migration.passwords';
 
 /** A squid.conf that does the same, with what it cannot do in its comments. */
 export function squidConfigurationFile(material: Material): string {
-  const { username, targetApps: apps = '', targetApi: api, client: clients } = material;
+  const { username = '', targetApps: apps = '', targetApi: api, client: clients } = material;
   const configuration = squidConfiguration({
     listen: String(listenPort(material)),
     authenticator: `/usr/lib/squid/basic_ncsa_auth ${PASSWORDS}`,
@@ -22,7 +22,7 @@ export function squidConfigurationFile(material: Material): string {
 # allow CONNECT to port 443 alone, so that a line "acl SSL_ports port ${ports}" is needed there as well.
 #
 # The password, which the first command asks for twice (Red Hat has basic_ncsa_auth in /usr/lib64/squid):
-#   printf '%s:%s\\n' '${username}' "$(openssl passwd -apr1)" > ${PASSWORDS}
+#   printf '%s:%s\\n' '${username.replaceAll("'", "'\\''")}' "$(openssl passwd -apr1)" > ${PASSWORDS}
 #   chown root:proxy ${PASSWORDS} && chmod 640 ${PASSWORDS}      # Red Hat: root:squid
 #
 # Routes are one for each namespace: dvm-NAMESPACE below the domain. A dstdomain of ${apps} would match that name
