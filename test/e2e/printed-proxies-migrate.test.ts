@@ -21,7 +21,7 @@ const ONLY_PORT = String(router.port);
 const APPS = ['--target-apps', 'apps.target.test'];
 
 /** What was printed for the source pods of the one namespace, whose proxy is this one. */
-async function sourcePods(port: number): Promise<string> {
+function sourcePods(port: number): string {
   const proxy = ['--proxy', `127.0.0.1:${port}`];
   return printed('stunnel', '--mtc', '1.7', '--source-namespace', 'a', ...APPS, ...proxy);
 }
@@ -79,7 +79,7 @@ async function checkRefusals(t: Test, port: number, wrongPassword: number): Prom
 t.test('the real Squid carries a migration with what is printed, and nothing else', async (t) => {
   const passwords = '/etc/squid/migration.passwords';
   const squid = await startPrintedSquid(workspace, async (port) => {
-    const configuration = await printed('squid', ...APPS, '--proxy', `127.0.0.1:${port}`);
+    const configuration = printed('squid', ...APPS, '--proxy', `127.0.0.1:${port}`);
     const line = await runPrintedCommand(configuration, passwords, `${PRINTED_CREDENTIALS.password}\n`);
     const file = await workspace.write('squid.passwords', line);
     return replaced(configuration, {
@@ -88,7 +88,7 @@ t.test('the real Squid carries a migration with what is printed, and nothing els
       [`http_port ${port}`]: `http_port 127.0.0.1:${port}`,
     });
   });
-  const stunnel = await startPrintedStunnel(target, { configuration: await sourcePods(squid.port) });
+  const stunnel = await startPrintedStunnel(target, { configuration: sourcePods(squid.port) });
   await checkTransfer(t, stunnel.port);
   t.match(await linesOf(stunnel, /<- HTTP/), '200 Connection established');
   await checkRefusals(t, squid.port, 407);
@@ -98,7 +98,7 @@ t.test('the real Squid carries a migration with what is printed, and nothing els
 t.test('the real tinyproxy carries a migration with what is printed, and nothing else', async (t) => {
   const filter = '/etc/tinyproxy/migration.filter';
   const tinyproxy = await startPrinted(workspace, ['tinyproxy', '-d', '-c'], async (port) => {
-    const configuration = await printed('tinyproxy', ...APPS, '--proxy', `127.0.0.1:${port}`);
+    const configuration = printed('tinyproxy', ...APPS, '--proxy', `127.0.0.1:${port}`);
     const file = await workspace.write('tinyproxy.filter', await runPrintedCommand(configuration, filter));
     return replaced(configuration, {
       [filter]: file,
@@ -107,21 +107,21 @@ t.test('the real tinyproxy carries a migration with what is printed, and nothing
       'User tinyproxy\nGroup tinyproxy\n': '',
     });
   });
-  const stunnel = await startPrintedStunnel(target, { configuration: await sourcePods(tinyproxy.port) });
+  const stunnel = await startPrintedStunnel(target, { configuration: sourcePods(tinyproxy.port) });
   await checkTransfer(t, stunnel.port);
   t.match(await linesOf(stunnel, /<- HTTP/), '200 Connection established');
   await checkRefusals(t, tinyproxy.port, 401);
 });
 
 t.test('the real HAProxy carries a migration with what is printed, by SNI and without CONNECT', async (t) => {
-  const haproxy = await startPrinted(workspace, [workspace.programs.haproxy, '-db', '-f'], async (port) =>
-    replaced(await printed('haproxy', ...APPS), {
+  const haproxy = await startPrinted(workspace, [workspace.programs.haproxy, '-db', '-f'], (port) =>
+    replaced(printed('haproxy', ...APPS), {
       'bind :443': `bind 127.0.0.1:${port}`,
       'dvm.apps.target.test:443': `127.0.0.1:${router.port}`,
     }),
   );
   // What MTC writes where there is no proxy: the Route itself, to which the name servers of the source lead here.
-  const template = await sourcePods(haproxy.port);
+  const template = sourcePods(haproxy.port);
   const direct = (host: string) =>
     startPrintedStunnel(target, {
       configuration: template.replace(/protocol = .*/s, `connect = ${host}:443\n`),

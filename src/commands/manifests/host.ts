@@ -12,7 +12,7 @@ be reachable from pods of the SOURCE cluster: they are the ones that connect to 
 It is a part of the MigrationController that exists, and changes nothing else in it:
   spliceway manifest host --inventory FILE | kubectl apply --server-side --field-manager=spliceway -f -
 where another field manager has set the key before, with --force-conflicts. Or, with the output in host.yaml:
-  oc patch migrationcontroller migration-controller -n openshift-migration --type merge --patch-file host.yaml
+  oc patch migrationcontroller migration-controller -n openshift-migration --type merge -p "$(cat host.yaml)"
 
 The operator writes it into the ConfigMap migration-controller and restarts the controller, which reads it once: for
 every plan, every kind of endpoint, and migrations within a cluster as well. There is no NO_PROXY for stunnel. Set it
