@@ -17,16 +17,16 @@ export const ADMIN_PORT_NAME = 'admin';
  *
  * Memory, measured on Linux 6.18 and Node 20: 72 MiB resident at rest, 85 with 1000 idle tunnels, 127 with 8900 (6 KiB
  * each, of which garbage collection leaves 1.4), and 8 KiB of the kernel's for the two sockets of each, which count as the
- * pod's: 10 000 idle tunnels take 210 MiB, the request. Bulk takes up to 64 MiB of pipes, and what socket buffers hold
- * for as long as one side is slower than the other, up to 6 + 4 MiB a tunnel as Linux comes: the limit has room for the 100
- * volumes of one plan, and before it is reached the kernel shrinks windows.
+ * pod's. 100 tunnels that bring more than the other side takes fill 7.3 MiB of socket buffers each, 726 in all, and
+ * pipes up to 64 MiB. So the request holds 30 000 idle tunnels, or half the 100 volumes of a plan when there are two pods; the
+ * limit is there for faults, with room for two whole plans in one pod: what runs into it is killed, with all its tunnels.
  *
  * CPU: 0.18 to 0.36 s a GiB (bench/README.md), so the request moves about 1 GiB/s. There is no limit: it would hold bulk and
  * new tunnels back in turns while the node has nothing else to do.
  */
 const RESOURCES = {
-  requests: { cpu: '250m', memory: '256Mi' },
-  limits: { memory: '1Gi' },
+  requests: { cpu: '250m', memory: '512Mi' },
+  limits: { memory: '2Gi' },
 };
 
 /** The pods. */
