@@ -4,6 +4,7 @@ import type { Container, PodSpec, Service } from 'kubernetes-types/core/v1.js';
 import type { NetworkPolicy } from 'kubernetes-types/networking/v1.js';
 import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js';
 import t from 'tap';
+import { candidates } from '../src/upstream/resolve.js';
 import { type Printed, proxyManifests } from './fixtures/manifests.js';
 
 const NAMED = ['--name', 'shop', '--namespace', 'tunnels'];
@@ -121,6 +122,21 @@ t.test(
   },
 );
 
+t.test(
+  'the pods ask for names as they are, may use every core, and are not killed for what they ask for',
+  async (t) => {
+    const { spec, container } = parts(proxyManifests([]));
+    const ndots = Number(spec.dnsConfig?.options?.find(({ name }) => name === 'ndots')?.value);
+    const domains = ['spliceway.svc.cluster.local', 'cluster.local', 'corp.example'];
+    t.equal(candidates('dvm-a.apps.target.example', { domains, ndots })[0], 'dvm-a.apps.target.example');
+    const { requests, limits } = container.resources ?? {};
+    t.match(requests, { cpu: '250m', memory: /^[0-9]+Mi$/ });
+    t.same(Object.keys(limits ?? {}), ['memory']);
+    const mebibytes = (text = '') => Number.parseInt(text, 10) * (text.endsWith('Gi') ? 1024 : 1);
+    t.ok(mebibytes(limits?.memory) > mebibytes(requests?.memory));
+  },
+);
+
 t.test('updates take no capacity, and the number of pods is decided in one place', async (t) => {
   const { deployment } = parts(proxyManifests([]));
   t.same(deployment.spec?.strategy?.rollingUpdate, { maxUnavailable: 0, maxSurge: 1 });
@@ -187,7 +203,7 @@ t.test('the policy lets in clients and Prometheus, and out to name servers and t
 });
 
 t.test(
-  'the image is the one given, or the one in the namespace of OpenShift’s registry, of this version',
+  'the image is the one given, or the one in the namespace of the registry of OpenShift, of this version',
   async (t) => {
     const image = (...options: readonly string[]) =>
       parts(proxyManifests(options, { version: '1.2.3+build.4' })).container.image;

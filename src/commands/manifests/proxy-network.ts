@@ -46,20 +46,33 @@ export function serviceOf(material: Material): Manifest {
       ],
     },
   } satisfies Service;
-  return { comment: SERVICE_COMMENTS[material.service], object };
+  return { comment: serviceComment(material), object };
 }
 
-const SERVICE_COMMENTS: Readonly<Record<Material['service'], string>> = {
-  LoadBalancer: `Where the pods of the source cluster reach the proxy: every connection goes to one pod, and stays there.
+function serviceComment({ service, name, namespace, client }: Material): string {
+  const begin =
+    'Where the pods of the source cluster reach the proxy: every connection goes to one pod, and stays there.';
+  const check = `Check: kubectl get service -n ${namespace} ${name} tells what stunnel_tcp_proxy says`;
+  switch (service) {
+    case 'LoadBalancer':
+      return `${begin}
 Local: the proxy sees the addresses of clients. On AWS it has to be a network load balancer, for a classic one cuts
 tunnels that are silent for 60 s.
-Check: the address that kubectl get service tells is the one in stunnel_tcp_proxy, and only the source cluster reaches it.`,
-  NodePort: `Where the pods of the source cluster reach the proxy: every connection goes to one pod, and stays there.
-With --client it is Local: only nodes with a pod answer, and the proxy sees the addresses of clients.
-Check: the port that kubectl get service tells, and addresses of nodes, are what stunnel_tcp_proxy says.`,
-  ClusterIP: `Where pods of this cluster reach the proxy, as NAME.NAMESPACE.svc: every connection goes to one pod, and stays there.
-Check: the source cluster is this one; from outside nobody comes in here.`,
-};
+${check}${client.length > 0 ? '.' : '\nand strangers do not reach it (--client, or what your cloud calls an internal load balancer).'}`;
+    case 'NodePort':
+      return `${begin}
+${
+  client.length > 0
+    ? 'Local: only nodes with a pod answer, and the proxy sees the addresses of clients.'
+    : 'Every node answers, and the proxy sees their addresses; with --client, those of clients.'
+}
+${check}:
+the port of 30000 or more, at the address of a node.`;
+    case 'ClusterIP':
+      return `Where pods of this cluster reach the proxy, as ${name}.${namespace}.svc: every connection goes to one pod, and stays there.
+Check: the source cluster is this one; nobody comes in here from outside.`;
+  }
+}
 
 /** The part of the Service that depends on its type. */
 function reachOf({ service, client }: Material): Partial<ServiceSpec> {

@@ -80,10 +80,10 @@ A pod that ends accepts for 30 s more, then waits for its tunnels, within the ${
 pods do not wait for that. Draining a node takes as long.
 ${
   scaled
-    ? 'replicas is the autoscaler’s to set, so it does not stand here: applying this again does not undo it.\n'
+    ? 'The autoscaler decides on replicas, so that they do not stand here: applying this again does not undo it.\n'
     : ''
 }A ResourceQuota with limits.cpu wants a limit; without a quota, none is better.
-Check: the cluster can pull the image, and oc rollout status deployment/${material.name} comes to an end.`,
+Check: the cluster can pull the image, and kubectl rollout status -n ${material.namespace} deployment/${material.name} comes to an end.`,
     object,
   };
 }
