@@ -1,4 +1,5 @@
 import { isIPv4 } from 'node:net';
+import leven from 'leven';
 import { parseRange } from '../access/addresses.js';
 import { parseHost, parseTarget, type Target } from '../target.js';
 import { OPTIONS } from './options.js';
@@ -7,6 +8,23 @@ import { type ConfigOf, option } from './table.js';
 
 /** The releases of the Migration Toolkit for Containers that differ in labels, ports or configurations. */
 export const MTC_RELEASES = ['1.4', '1.5', '1.6', '1.7', '1.8'] as const;
+
+/** What the part `proxy` of `spliceway manifest` prints, in the order in which the objects need each other. */
+export const PROXY_KINDS = [
+  'Namespace',
+  'ServiceAccount',
+  'Secret',
+  'ConfigMap',
+  'NetworkPolicy',
+  'Service',
+  'Deployment',
+  'PodDisruptionBudget',
+  'HorizontalPodAutoscaler',
+  'ServiceMonitor',
+] as const;
+
+/** One of {@link PROXY_KINDS}. */
+export type ProxyKind = (typeof PROXY_KINDS)[number];
 
 /** Every option of `spliceway manifest`, which are also the keys of an inventory: a table with a row for each. */
 export const MANIFEST_OPTIONS = {
@@ -24,14 +42,13 @@ export const MANIFEST_OPTIONS = {
     default: 'spliceway',
     group: 'Proxy',
     help: "What the proxy's objects are called.",
-    parse: parseLabel,
+    parse: parseServiceName,
   }),
   image: option({
     name: 'image',
     placeholder: 'IMAGE',
-    default: 'spliceway:0.1.0',
     group: 'Proxy',
-    help: 'The image, as the cluster pulls it.',
+    help: "The image, as the cluster pulls it. Without: spliceway of this version in NAMESPACE, from OpenShift's own registry.",
     parse: parseImage,
   }),
   replicas: option({
@@ -204,6 +221,16 @@ function parseLabel(text: string): Parsed<string> {
     : { problem: 'must be a name of at most 63 lower-case letters, digits and dashes' };
 }
 
+/** A label of RFC 1035, as names of Services are, with room for what is put behind it. */
+function parseServiceName(text: string): Parsed<string> {
+  return /^[a-z](?:[a-z0-9-]{0,48}[a-z0-9])?$/.test(text)
+    ? { value: text }
+    : {
+        problem:
+          'must be a name of at most 50 lower-case letters, digits and dashes that begins with a letter',
+      };
+}
+
 function parseImage(text: string): Parsed<string> {
   return /^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,254}$/.test(text)
     ? { value: text }
@@ -215,10 +242,18 @@ function parseReplicas(text: string): Parsed<number> {
   return parsed.value === 0 ? { problem: 'must be 1 or more' } : parsed;
 }
 
-function parseKind(text: string): Parsed<string> {
-  return /^[A-Z][A-Za-z]{1,62}$/.test(text)
-    ? { value: text }
-    : { problem: 'is not a kind: write it like ServiceMonitor' };
+function parseKind(text: string): Parsed<ProxyKind> {
+  const value = PROXY_KINDS.find((kind) => kind === text);
+  if (value !== undefined) return { value };
+  const [nearest] = PROXY_KINDS.map((kind) => ({
+    kind,
+    distance: leven(kind.toLowerCase(), text.toLowerCase()),
+  }))
+    .filter(({ distance }) => distance <= 3)
+    .sort((a, b) => a.distance - b.distance);
+  return {
+    problem: `is not a kind of the proxy's: ${nearest === undefined ? `write ${PROXY_KINDS.join(', ')}` : `did you mean ${nearest.kind}?`}`,
+  };
 }
 
 /** A range in the form that Kubernetes wants: always with a prefix. */

@@ -1,6 +1,27 @@
-import { type Manifest, ManifestFailure, type Material } from './manifest.js';
+import { PROXY_KINDS, type ProxyKind } from '../../config/manifest-options.js';
+import type { Manifest, Material } from './manifest.js';
+import { configMapOf, namespaceOf, secretOf, serviceAccountOf } from './proxy-configuration.js';
+import { metricsServiceOf, networkPolicyOf, serviceMonitorOf, serviceOf } from './proxy-network.js';
+import { autoscalerOf, deploymentOf, disruptionBudgetOf } from './proxy-workload.js';
 
-/** The proxy itself. */
-export function proxyObjects(_material: Material): readonly Manifest[] {
-  throw new ManifestFailure('this part is not made yet');
+/** How the objects of each kind are made from the material and the kinds that are printed. */
+const MAKERS: Readonly<
+  Record<ProxyKind, (material: Material, kinds: ReadonlySet<string>) => readonly Manifest[]>
+> = {
+  Namespace: (material) => [namespaceOf(material)],
+  Secret: (material) => [secretOf(material)],
+  ConfigMap: (material) => [configMapOf(material)],
+  ServiceAccount: (material) => [serviceAccountOf(material)],
+  NetworkPolicy: (material) => [networkPolicyOf(material)],
+  Service: (material) => [serviceOf(material), metricsServiceOf(material)],
+  Deployment: (material, kinds) => [deploymentOf(material, kinds)],
+  PodDisruptionBudget: (material) => [disruptionBudgetOf(material)],
+  HorizontalPodAutoscaler: (material) => [autoscalerOf(material)],
+  ServiceMonitor: (material) => [serviceMonitorOf(material)],
+};
+
+/** The proxy itself: its objects in the order in which they need each other, without the kinds of `--without`. */
+export function proxyObjects(material: Material): readonly Manifest[] {
+  const kinds = PROXY_KINDS.filter((kind) => !material.without.includes(kind));
+  return kinds.flatMap((kind) => MAKERS[kind](material, new Set(kinds)));
 }

@@ -1,0 +1,69 @@
+import { readFileSync } from 'node:fs';
+import t from 'tap';
+import { PROXY_KINDS } from '../src/config/manifest-options.js';
+import { problemsOf } from './fixtures/kubernetes-schemas.js';
+import { printManifests, proxyManifests } from './fixtures/manifests.js';
+
+/** Parameters that make a difference for one object or another. */
+const SETS: Readonly<Record<string, readonly string[]>> = {
+  'without parameters': [],
+  'with all that is known of both clusters': [
+    ...['--namespace', 'tunnels', '--name', 'shop', '--image', 'registry.example/spliceway@sha256:abc'],
+    ...['--client', '198.51.100.0/24', '--client', '2001:db8:1::/48', '--drain-timeout', '90m'],
+    ...['--target-apps', 'apps.target.example', '--target-api', 'api.target.example:6443'],
+    ...['--target-router', '203.0.113.10', '--target-router', '2001:db8:2::10'],
+  ],
+  'as a NodePort for the API server alone': [
+    ...['--service', 'NodePort', '--target-api', '[2001:db8::1]:443', '--client', '198.51.100.7'],
+  ],
+  'as a ClusterIP, with a number of pods': [
+    ...['--service', 'ClusterIP', '--replicas', '1', '--max-replicas', '1', '--drain-timeout', '0'],
+    ...['--without', 'HorizontalPodAutoscaler'],
+  ],
+};
+
+for (const [name, parameters] of Object.entries(SETS))
+  t.test(`what is printed ${name} is what the schemas know`, async (t) => {
+    const { objects, comments } = proxyManifests(parameters);
+    for (const object of objects)
+      t.same(await problemsOf(object), [], `${object.kind} ${object.metadata.name}`);
+    t.equal(comments.length, objects.length);
+    for (const comment of comments) t.match(comment, /[A-Z].{20}/, 'every object is explained');
+  });
+
+t.test('the command prints just that, ready for kubectl apply', async (t) => {
+  const { objects } = await printManifests(t, ['proxy']);
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+  t.same(objects, proxyManifests([], { version }).objects);
+});
+
+t.test('every kind is printed, and what --without names is not', async (t) => {
+  const kindsOf = (options: readonly string[]) => [
+    ...new Set(proxyManifests(options).objects.map(({ kind }) => kind)),
+  ];
+  t.same(kindsOf([]), [...PROXY_KINDS]);
+  for (const kind of PROXY_KINDS)
+    t.same(
+      kindsOf(['--without', kind]),
+      PROXY_KINDS.filter((each) => each !== kind),
+    );
+});
+
+t.test('a kind that is none is a mistake, with the one that was meant or all of them', async (t) => {
+  t.throws(() => proxyManifests(['--without', 'serviceMonitors']), {
+    name: 'ConfigError',
+    message: /--without "serviceMonitors" is not a kind of the proxy's: did you mean ServiceMonitor\?/,
+  });
+  t.throws(() => proxyManifests(['--without', 'Route']), {
+    name: 'ConfigError',
+    message: new RegExp(`write ${PROXY_KINDS.join(', ')}`),
+  });
+});
+
+t.test('a name that a Service cannot have is a mistake', async (t) => {
+  for (const name of ['1st', 'a'.repeat(51), 'A', '-a', 'a-'])
+    t.throws(() => proxyManifests([`--name=${name}`]), {
+      name: 'ConfigError',
+      message: /begins with a letter/,
+    });
+});
