@@ -8,6 +8,7 @@ import type { Material } from './manifest.js';
 
 /** What only the one who migrates knows, as an example. */
 const EXAMPLES: Readonly<Record<string, string>> = {
+  image: 'registry.example/spliceway:0.1.0',
   client: '[198.51.100.0/24]',
   proxy: 'proxy.example:3128',
   'proxy-address': '[192.0.2.10/32]',
