@@ -1,12 +1,13 @@
 import { SNI_LOG_FORMAT } from '../mtc/configurations.js';
-import { listenPort, type Material } from './manifest.js';
+import type { Material } from './manifest.js';
+import { describeTarget, listenPort } from './other-proxies.js';
 
 /** A haproxy.cfg that carries a migration as far as HAProxy can, with what it cannot do in its comments. */
 export function haproxyConfiguration(material: Material): string {
   const { targetApps: apps = '', targetApi: api, client: clients } = material;
   const guard =
     clients.length === 0 ? '' : `  tcp-request connection reject unless { src ${clients.join(' ')} }\n`;
-  return `# haproxy.cfg (2.2 or later) for a migration to the Routes of ${apps}${api === undefined ? '' : ` and to ${api.host}`}.
+  return `# haproxy.cfg (2.2 or later) for a migration to ${describeTarget(material)}.
 #
 # HAProxy does not answer CONNECT, so stunnel_tcp_proxy cannot name it: leave that key empty. What it can do is to stand
 # where the Routes seem to be. The name servers that the SOURCE cluster's pods ask have to send these names here:
@@ -18,7 +19,7 @@ export function haproxyConfiguration(material: Material): string {
 # - There is no user and no password: who may come is a matter of addresses${clients.length === 0 ? ' (give --client; without, everybody may)' : ''}.
 # - rsync_endpoint_type NodePort and ClusterIP have no names to be sent here.
 # - Twelve hours of silence end a connection.
-# - A refusal is a reset: stunnel's log does not say why.
+# - A refusal is a closed connection: stunnel's log does not say why.
 #
 # The other use of HAProxy is in front of several spliceways or Squids, whose address is then its own:
 #   frontend proxies

@@ -36,11 +36,6 @@ export interface ExistingFile {
   readonly text: string;
 }
 
-/** Where another proxy than spliceway has to listen: on the port that --proxy says, or spliceway's own. */
-export function listenPort({ proxy }: Material): number {
-  return proxy?.port ?? 3128;
-}
-
 /** Something cannot be made from what was given; the message says what to do. Exit code 1. */
 export class ManifestFailure extends Error {
   override readonly name = 'ManifestFailure';

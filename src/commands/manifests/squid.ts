@@ -1,6 +1,7 @@
 import { routePattern } from '../mtc/route-host.js';
 import { squidConfiguration } from '../mtc/squid-configuration.js';
-import { listenPort, type Material } from './manifest.js';
+import type { Material } from './manifest.js';
+import { describeTarget, ENDS_TOO_EARLY, listenPort, targetPorts } from './other-proxies.js';
 
 const PASSWORDS = '/etc/squid/migration.passwords';
 
@@ -16,10 +17,11 @@ export function squidConfigurationFile(material: Material): string {
     ],
     clients,
   });
-  const ports = [...new Set([443, ...(api === undefined ? [] : [api.port])])].join(' ');
-  return `# squid.conf of a proxy for one migration, to the Routes of ${apps}${api === undefined ? '' : ` and to ${api.host}`}. For a Squid that
-# exists, put what follows before its own http_access lines: the first line that matches decides. Debian's and Red Hat's
-# allow CONNECT to port 443 alone, so that a line "acl SSL_ports port ${ports}" is needed there as well.
+  return `# squid.conf of a proxy for one migration, to ${describeTarget(material)}.
+#
+# In a Squid that exists, its acl and http_access lines, without "deny all", go before the http_access lines that are
+# there: the first that matches decides, and Debian's and Red Hat's deny CONNECT to ports that are not in SSL_ports, which
+# is 443 alone. Or say there: acl SSL_ports port ${targetPorts(material).join(' ')}
 #
 # The password, which the first command asks for twice (Red Hat has basic_ncsa_auth in /usr/lib64/squid):
 #   printf '%s:%s\\n' '${username.replaceAll("'", "'\\''")}' "$(openssl passwd -apr1)" > ${PASSWORDS}
@@ -33,7 +35,7 @@ export function squidConfigurationFile(material: Material): string {
 #   ssl_bump splice routes_hosts
 #
 # What it does not do as spliceway does:
-# - The end of one direction ends both, and a reset arrives as an ordinary end: a transfer that was cut looks complete.
+${ENDS_TOO_EARLY}
 # - Twelve hours of silence end a connection, and nothing keeps the side of the target alive.
 # - It does not look at the addresses that a name leads to.
 # - stunnel's log says 403 or 503, and neither which rule refused it nor what failed.

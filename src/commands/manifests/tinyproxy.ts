@@ -1,5 +1,6 @@
 import { routePattern } from '../mtc/route-host.js';
-import { listenPort, ManifestFailure, type Material } from './manifest.js';
+import { ManifestFailure, type Material } from './manifest.js';
+import { describeTarget, ENDS_TOO_EARLY, listenPort, targetPorts } from './other-proxies.js';
 
 const FILTER = '/etc/tinyproxy/migration.filter';
 
@@ -17,8 +18,7 @@ export function tinyproxyConfiguration(material: Material): string {
     routePattern(apps),
     ...(api === undefined ? [] : [`^${api.host.replaceAll('.', '\\.')}$`]),
   ];
-  const ports = [...new Set([443, ...(api === undefined ? [] : [api.port])])];
-  return `# tinyproxy.conf (1.11 or later) of a proxy for one migration, to the Routes of ${apps}${api === undefined ? '' : ` and to ${api.host}`}.
+  return `# tinyproxy.conf (1.11 or later) of a proxy for one migration, to ${describeTarget(material)}.
 #
 # It reads the hosts that it allows from a file of their own:
 #   printf '%s\\n' ${patterns.map((pattern) => `'${pattern}'`).join(' ')} > ${FILTER}
@@ -26,7 +26,7 @@ export function tinyproxyConfiguration(material: Material): string {
 #   chown root:tinyproxy /etc/tinyproxy/tinyproxy.conf && chmod 640 /etc/tinyproxy/tinyproxy.conf
 #
 # What it does not do as spliceway does:
-# - The end of one direction ends both, and a reset arrives as an ordinary end: a transfer that was cut looks complete.
+${ENDS_TOO_EARLY}
 # - Timeout is for silence inside of connections, too, and nothing keeps either side alive. Its own default is ten minutes.
 # - Each connection is a thread, and above MaxClients they wait without a word: 100 volumes are 200 connections at once.
 # - Hosts and ports are two lists: every port below goes for every host.
@@ -37,7 +37,9 @@ User tinyproxy
 Group tinyproxy
 Port ${listenPort(material)}
 ${clients.map((range) => `Allow ${range}\n`).join('')}BasicAuth ${username} ${password}
-${ports.map((port) => `ConnectPort ${port}\n`).join('')}Filter "${FILTER}"
+${targetPorts(material)
+  .map((port) => `ConnectPort ${port}\n`)
+  .join('')}Filter "${FILTER}"
 FilterType ere
 FilterDefaultDeny Yes
 Timeout 43200
