@@ -159,6 +159,14 @@ export const MANIFEST_OPTIONS = {
     help: 'The addresses of its router, and of its API server with --target-api, as the proxy sees them.',
     parse: parseCidr,
   }),
+  proxySource: option({
+    name: 'proxy-source',
+    placeholder: 'CIDR',
+    repeatable: 'words',
+    group: 'Target cluster',
+    help: 'Where the proxy comes from, as its router sees it: the Routes of the migration are for these alone. Without: for everybody.',
+    parse: parseCidr,
+  }),
   targetNamespace: option({
     name: 'target-namespace',
     placeholder: 'NAMESPACE',
@@ -193,12 +201,21 @@ export const MANIFEST_OPTIONS = {
     parse: oneOf(['least', 'allow-all']),
   }),
 
+  egressFirewall: option({
+    name: 'egress-firewall',
+    placeholder: 'existing|new',
+    default: 'existing',
+    group: 'Migration',
+    help: 'Put rules into the egress firewalls given with --merge, or print new ones, too: only for namespaces that have none.',
+    parse: oneOf(['existing', 'new']),
+  }),
+
   merge: option({
     name: 'merge',
     placeholder: 'FILE',
     repeatable: 'words',
     group: 'Modes',
-    help: 'An EgressFirewall or EgressNetworkPolicy that exists: there can be one in a namespace, so the rules are put into it.',
+    help: 'An EgressFirewall or EgressNetworkPolicy that exists, or several: there can be one in a namespace, so the rules are put into it.',
     parse: parseFile,
   }),
   lint: option({

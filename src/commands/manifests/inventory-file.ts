@@ -17,6 +17,7 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   'target-apps': 'apps.target.example',
   'target-api': 'api.target.example:6443',
   'target-router': '[203.0.113.10/32]',
+  'proxy-source': '[192.0.2.10/32]',
   'target-namespace': '[shop, blog]',
   without: '[ServiceMonitor]',
 };

@@ -1,3 +1,4 @@
+import type { Document } from 'yaml';
 import type { Inventory } from '../../config/manifest-options.js';
 import type { Toolkit } from '../mtc/toolkits.js';
 
@@ -18,6 +19,8 @@ export interface Manifest {
   /** What it is for, in a line or a few; printed above it as a comment. */
   readonly comment: string;
   readonly object: KubernetesObject;
+  /** The same object as somebody else wrote it, which is printed: with his comments, in his order. */
+  readonly document?: Document;
 }
 
 /** What parts are made from: the options, and what the command adds to them. */

@@ -1,6 +1,12 @@
-import { type Manifest, ManifestFailure, type Material } from './manifest.js';
+import { sourceFirewalls } from './egress-firewall.js';
+import type { Manifest, Material } from './manifest.js';
+import { sourcePolicies } from './network-policies.js';
 
-/** What source namespaces need. */
-export function sourceObjects(_material: Material): readonly Manifest[] {
-  throw new ManifestFailure('this part is not made yet');
+/** What each source namespace needs, where its cluster restricts what its pods may reach. */
+export function sourceObjects(material: Material): readonly Manifest[] {
+  const namespaces = [...new Set(material.sourceNamespace)];
+  return [
+    ...namespaces.flatMap((namespace) => sourcePolicies(material, namespace)),
+    ...sourceFirewalls(material, namespaces),
+  ];
 }

@@ -1,6 +1,8 @@
-import { type Manifest, ManifestFailure, type Material } from './manifest.js';
+import type { Manifest, Material } from './manifest.js';
+import { targetPolicies } from './network-policies.js';
+import { targetNamespaces } from './target-namespaces.js';
 
-/** What destination namespaces need. */
-export function targetObjects(_material: Material): readonly Manifest[] {
-  throw new ManifestFailure('this part is not made yet');
+/** What each destination namespace needs, where its cluster restricts who may reach its pods. */
+export function targetObjects(material: Material): readonly Manifest[] {
+  return targetNamespaces(material).flatMap((namespace) => targetPolicies(material, namespace));
 }

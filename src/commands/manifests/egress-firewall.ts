@@ -1,0 +1,92 @@
+import { type EgressFirewall, type EgressRule, FIREWALL_KINDS, type FirewallKind } from './firewall-kinds.js';
+import { type Manifest, ManifestFailure, type Material } from './manifest.js';
+import { findFirewalls, mergeRules } from './merge.js';
+import { proxyAddress } from './proxy-address.js';
+
+/** What lets the pods of source namespaces out to the proxy, and to name servers outside of their cluster. */
+export function sourceFirewalls(material: Material, namespaces: readonly string[]): readonly Manifest[] {
+  const { target, ranges, inCluster } = proxyAddress(material);
+  const ports = [{ protocol: 'TCP', port: target.port }] as const;
+  const named = ranges.length > 0 || inCluster ? [] : [{ dnsName: target.host }];
+  const proxy = [...ranges.map((cidrSelector) => ({ cidrSelector })), ...named];
+  const rules = [...proxy.map((to): EgressRule => ({ type: 'Allow', to, ports })), ...nameRules(material)];
+  return namespaces.flatMap((namespace) => firewallOf(material, { namespace, rules }));
+}
+
+/**
+ * What lets the proxy's own pods out to the router and the API server of the target cluster, and to name servers. Throws
+ * `ManifestFailure` where a firewall is asked for and `--target-router` is missing.
+ */
+export function proxyFirewalls(material: Material): readonly Manifest[] {
+  const { namespace, targetRouter, targetApi, egressFirewall } = material;
+  const wanted = egressFirewall === 'new' || findFirewalls(material).has(namespace);
+  if (!wanted) return [];
+  if (targetRouter.length === 0)
+    throw new ManifestFailure(
+      `the egress firewall of ${namespace} must let the proxy reach the router of the target: add its addresses, as in --target-router 203.0.113.10/32`,
+    );
+  const ports = [...new Set([443, ...(targetApi === undefined ? [] : [targetApi.port])])];
+  const rules = targetRouter.map(
+    (cidrSelector): EgressRule => ({
+      type: 'Allow',
+      to: { cidrSelector },
+      ports: ports.map((port) => ({ protocol: 'TCP', port })),
+    }),
+  );
+  return firewallOf(material, { namespace, rules: [...rules, ...nameRules(material)] });
+}
+
+function nameRules({ dnsServer }: Material): readonly EgressRule[] {
+  return dnsServer.map((cidrSelector) => ({
+    type: 'Allow',
+    to: { cidrSelector },
+    ports: [
+      { protocol: 'UDP', port: 53 },
+      { protocol: 'TCP', port: 53 },
+    ],
+  }));
+}
+
+function firewallOf(
+  material: Material,
+  { namespace, rules: wanted }: { readonly namespace: string; readonly rules: readonly EgressRule[] },
+): readonly Manifest[] {
+  const kind = FIREWALL_KINDS[material.network];
+  const rules = material.network === 'sdn' ? wanted.map(forSdn) : wanted;
+  const [merged, fresh] = [mergedComment(kind), freshComment(kind)];
+  const existing = findFirewalls(material).get(namespace);
+  if (existing !== undefined) {
+    const { document, object } = mergeRules(existing, { rules, generated: [merged, fresh], kind });
+    return [{ comment: merged, object, document }];
+  }
+  if (material.egressFirewall === 'existing' || rules.length === 0) return [];
+  const { apiVersion, name } = kind;
+  const object: EgressFirewall = {
+    ...{ apiVersion, kind: kind.kind, metadata: { name, namespace } },
+    spec: { egress: rules },
+  };
+  return [{ comment: fresh, object }];
+}
+
+function mergedComment({ kind }: FirewallKind): string {
+  return `What was there, with the rules for the migration before the Deny that would shadow them: the first rule that
+fits decides.${kind === 'EgressFirewall' ? '' : ' OpenShift SDN knows no ports.'} It is for every pod of the namespace. Delete the rules of the migration after it.`;
+}
+
+function freshComment({ kind, resource, plugin }: FirewallKind): string {
+  const several =
+    kind === 'EgressFirewall'
+      ? 'this one would replace it, with all of its rules'
+      : 'with two of them nothing leaves the namespace at all';
+  return `ONLY FOR A NAMESPACE WITHOUT ${kind}, of which there can be one: ${several}.
+Look first, and where there is one give it with --merge FILE instead:
+kubectl get ${resource} -A -o yaml > FILE
+Without a Deny nothing is forbidden, so this changes nothing by itself; put your Deny behind these rules. That one would be for
+every pod of the namespace${kind === 'EgressFirewall' ? '' : `, ${plugin} knows no ports,`} and Deny 0.0.0.0/0 is for the API server of the cluster as well.`;
+}
+
+function forSdn({ type, to }: EgressRule): EgressRule {
+  if ('cidrSelector' in to && to.cidrSelector.includes(':'))
+    throw new ManifestFailure(`${to.cidrSelector} is IPv6, which OpenShift SDN does not have: leave it out`);
+  return { type, to };
+}
