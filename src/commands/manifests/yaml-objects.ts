@@ -1,4 +1,14 @@
-import { isMap, isNode, isScalar, isSeq, LineCounter, parseAllDocuments, visit, type YAMLMap } from 'yaml';
+import {
+  isCollection,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseAllDocuments,
+  visit,
+  type YAMLMap,
+} from 'yaml';
 import { type ExistingFile, ManifestFailure } from './manifest.js';
 
 /** An object in a file, as YAML. */
@@ -33,32 +43,35 @@ export function readYamlObjects({ path, text }: ExistingFile): readonly YamlObje
         return isNode(meant) ? meant : undefined;
       },
     });
-    // JSON becomes YAML as people write it, and an anchor that nobody refers to is noise.
-    visit(document, {
-      Collection: (_key, collection) => {
-        if (contents.flow) collection.flow = false;
-      },
-      Value: (_key, value) => {
-        delete value.anchor;
-      },
-    });
     const comment = document.comment ?? undefined;
     const commentBefore = document.commentBefore ?? undefined;
     const items = contents.get('items');
     if (!String(contents.get('kind')).endsWith('List') || !isSeq(items))
-      return [{ where: whereIs(contents.range[0]), node: contents, commentBefore, comment }];
+      return [{ where: whereIs(contents.range[0]), node: written(contents), commentBefore, comment }];
     return items.items.map((item, index) => {
       if (!isMap(item)) throw new ManifestFailure(`${whereIs(items.range?.[0])}: a list of something else`);
       // What stands above a list is about the whole file: it stays with the first.
       const above = index === 0 ? [commentBefore, firstComment(contents), items.commentBefore] : [];
       return {
         where: whereIs(item.range?.[0]),
-        node: item,
+        node: written(item),
         commentBefore: above.filter(Boolean).join('\n'),
         comment: undefined,
       };
     });
   });
+}
+
+/** JSON becomes YAML as people write it, and an anchor that nobody refers to any more is noise. */
+function written(node: YAMLMap): YAMLMap {
+  const isJson = node.flow === true;
+  visit(node, {
+    Value: (_key, value) => {
+      delete value.anchor;
+      if (isJson && isCollection(value)) value.flow = false;
+    },
+  });
+  return node;
 }
 
 /** The comment above a mapping belongs to its first key. */
