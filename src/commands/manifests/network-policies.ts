@@ -96,7 +96,9 @@ function proxyRules(
   const { name, namespace } = material;
   const pods = {
     namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace } },
-    podSelector: { matchLabels: { 'app.kubernetes.io/name': name } },
+    podSelector: {
+      matchLabels: { 'app.kubernetes.io/name': 'spliceway', 'app.kubernetes.io/instance': name },
+    },
   };
   return [
     ...(inCluster ? [{ to: [pods], ports: tcp(PROXY_POD_PORT) }] : []),
