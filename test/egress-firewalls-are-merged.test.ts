@@ -227,6 +227,13 @@ t.test('an Allow stands before the first Deny that may shadow it, and is there o
   }
 });
 
+t.test('a Deny of a part of a range shadows it, too', async (t) => {
+  const deny = '{type: Deny, to: {cidrSelector: 192.0.2.128/25}}';
+  const range = OURS.replace('192.0.2.10/32', '192.0.2.0/24');
+  const printed = merged(t, [firewall([deny])], '--proxy-address', '192.0.2.0/24');
+  t.same(rulesOf(printed), parse(`[${range}, ${deny}]`));
+});
+
 t.test('a proxy given by name is a dnsName; OpenShift SDN gets no ports', async (t) => {
   const all = '{type: Deny, to: {cidrSelector: 0.0.0.0/0}}';
   const name = ['--proxy', 'proxy.example:3128', '--policies', 'allow-all'];

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { MTC_RELEASES } from '../src/config/manifest-options.js';
 import { createWorkspace } from './fixtures/e2e-clusters.js';
-import { applied } from './fixtures/enacted-policies.js';
+import { applied, compile } from './fixtures/enacted-policies.js';
 import {
   at,
   checkFlows,
@@ -13,6 +13,7 @@ import {
   type Release,
   rulesOf,
   stunnelPort,
+  WORLD,
 } from './fixtures/migration-world.js';
 import { openPodNetwork } from './fixtures/pod-network.js';
 import { printManifest } from './fixtures/print-manifest.js';
@@ -113,6 +114,28 @@ t.test('policies open what the migration needs where all is forbidden, and the r
       });
     }
   }
+});
+
+t.test('a proxy in the cluster of the source is found as its pods', async (t) => {
+  const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
+  const labels = { 'app.kubernetes.io/name': 'spliceway', 'app.kubernetes.io/instance': 'way' };
+  const argv = ['--namespace', 'tools', '--name', 'way', '--source-namespace', NAMESPACE];
+  const policies = printManifest('source', [...argv, '--proxy', 'way.tools.svc:3128']);
+  const pods = [
+    { address: WORLD.rsync, namespace: NAMESPACE, labels: { app: 'directvolumemigration-rsync-transfer' } },
+    { address: WORLD.proxy, namespace: 'tools', labels },
+    { address: WORLD.web, namespace: 'tools', labels: { app: 'web' } },
+    { address: WORLD.neighbour, namespace: 'other', labels },
+  ];
+  await network.enact(compile([{ pods, namespaces: {}, objects: applied(DENY_ALL, policies) }]));
+  await checkFlows(t, network, 'and nobody else of its namespace', {
+    pass: [['rsync', at('proxy', 3128)]],
+    stop: [
+      ['rsync', at('proxy', 9128)],
+      ['rsync', at('web', 3128)],
+      ['rsync', at('neighbour', 3128)],
+    ],
+  });
 });
 
 // As MTC's own documentation shows them, for the namespace of the tests: two objects of one name.
