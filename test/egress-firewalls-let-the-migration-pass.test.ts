@@ -1,7 +1,5 @@
 import t from 'tap';
 import { stringify } from 'yaml';
-import { proxyFirewalls } from '../src/commands/manifests/egress-firewall.js';
-import { printManifests } from '../src/commands/manifests/print.js';
 import { createWorkspace } from './fixtures/e2e-clusters.js';
 import { applied, type Cluster, compile } from './fixtures/enacted-policies.js';
 import {
@@ -15,7 +13,7 @@ import {
   WORLD,
 } from './fixtures/migration-world.js';
 import { openPodNetwork } from './fixtures/pod-network.js';
-import { materialOf, printManifest } from './fixtures/print-manifest.js';
+import { printManifest } from './fixtures/print-manifest.js';
 
 const KINDS = {
   ovn: { apiVersion: 'k8s.ovn.org/v1', kind: 'EgressFirewall', name: 'default' },
@@ -118,10 +116,11 @@ t.test("the proxy's namespace gets to the target's router and API server, and no
   const argv = [
     ...['--target-router', `${WORLD.router}/32`, '--target-router', `${WORLD.api}/32`],
     ...['--target-api', 'api.target.test:6443', '--dns-server', WORLD.nameServer, '--merge', file],
+    ...['--password', 'of-the-tests'],
   ];
   await network.enact(compile([{ ...cluster, objects: applied(existing) }]));
   await checkFlows(t, network, 'as it is', { pass: clients, stop: [...toTarget, ...toOthers] });
-  const merged = printManifests(proxyFirewalls(materialOf(argv)));
+  const merged = printManifest('proxy', argv).split(/^---$/m).at(-1) ?? '';
   await network.enact(compile([{ ...cluster, objects: applied(existing, merged) }]));
   await checkFlows(t, network, 'merged', { pass: [...clients, ...toTarget], stop: toOthers });
 });

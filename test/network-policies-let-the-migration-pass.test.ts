@@ -118,7 +118,11 @@ t.test('policies open what the migration needs where all is forbidden, and the r
 
 t.test('a proxy in the cluster of the source is found as its pods', async (t) => {
   const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
-  const labels = { 'app.kubernetes.io/name': 'spliceway', 'app.kubernetes.io/instance': 'way' };
+  const labels = {
+    'app.kubernetes.io/name': 'spliceway',
+    'app.kubernetes.io/instance': 'way',
+    'app.kubernetes.io/component': 'proxy',
+  };
   const argv = ['--namespace', 'tools', '--name', 'way', '--source-namespace', NAMESPACE];
   const policies = printManifest('source', [...argv, '--proxy', 'way.tools.svc:3128']);
   const pods = [

@@ -6,7 +6,8 @@ import type {
 } from 'kubernetes-types/networking/v1.js';
 import { FIREWALL_KINDS } from './firewall-kinds.js';
 import { type KubernetesObject, type Manifest, ManifestFailure, type Material } from './manifest.js';
-import { PROXY_POD_PORT, type ProxyAddress, proxyAddress } from './proxy-address.js';
+import { type ProxyAddress, proxyAddress } from './proxy-address.js';
+import { PROXY_PORT, podLabels } from './proxy-identity.js';
 
 /** What the pods of the migration in a source namespace must be let do: ask for names, reach the proxy and one another. */
 export function sourcePolicies(material: Material, namespace: string): readonly Manifest[] {
@@ -93,15 +94,13 @@ function proxyRules(
     throw new ManifestFailure(
       `--proxy ${target.host}:${target.port} is a name, and a NetworkPolicy knows addresses alone: add each of its addresses, as in --proxy-address 192.0.2.10/32`,
     );
-  const { name, namespace } = material;
+  const { namespace } = material;
   const pods = {
     namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace } },
-    podSelector: {
-      matchLabels: { 'app.kubernetes.io/name': 'spliceway', 'app.kubernetes.io/instance': name },
-    },
+    podSelector: { matchLabels: podLabels(material) },
   };
   return [
-    ...(inCluster ? [{ to: [pods], ports: tcp(PROXY_POD_PORT) }] : []),
+    ...(inCluster ? [{ to: [pods], ports: tcp(PROXY_PORT) }] : []),
     ...(ranges.length > 0 ? [{ to: blocks(ranges), ports: tcp(target.port) }] : []),
   ];
 }

@@ -11,9 +11,6 @@ export interface ProxyAddress {
   readonly inCluster: boolean;
 }
 
-/** The port that the proxy's pods listen on, which is what a NetworkPolicy of their own cluster sees. */
-export const PROXY_POD_PORT = 3128;
-
 /** Throws `ManifestFailure` without `--proxy`. */
 export function proxyAddress(material: Material): ProxyAddress {
   const { proxy: target, proxyAddress: given, name, namespace } = material;

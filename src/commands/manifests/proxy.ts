@@ -1,4 +1,5 @@
 import { PROXY_KINDS, type ProxyKind } from '../../config/manifest-options.js';
+import { proxyFirewalls } from './egress-firewall.js';
 import type { Manifest, Material } from './manifest.js';
 import { configMapOf, namespaceOf, secretOf, serviceAccountOf } from './proxy-configuration.js';
 import { metricsServiceOf, networkPolicyOf, serviceMonitorOf, serviceOf } from './proxy-network.js';
@@ -20,8 +21,11 @@ const MAKERS: Readonly<
   ServiceMonitor: (material) => [serviceMonitorOf(material)],
 };
 
-/** The proxy itself: its objects in the order in which they need each other, without the kinds of `--without`. */
+/**
+ * The proxy itself: its objects in the order in which they need each other, without the kinds of `--without`; and the egress
+ * firewall of its namespace, where one is asked for.
+ */
 export function proxyObjects(material: Material): readonly Manifest[] {
   const kinds = PROXY_KINDS.filter((kind) => !material.without.includes(kind));
-  return kinds.flatMap((kind) => MAKERS[kind](material, new Set(kinds)));
+  return [...kinds.flatMap((kind) => MAKERS[kind](material, new Set(kinds))), ...proxyFirewalls(material)];
 }

@@ -107,7 +107,11 @@ t.test('addresses of the proxy are those given, of both families, or the one it 
         {
           namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'tools' } },
           podSelector: {
-            matchLabels: { 'app.kubernetes.io/name': 'spliceway', 'app.kubernetes.io/instance': 'way' },
+            matchLabels: {
+              'app.kubernetes.io/name': 'spliceway',
+              'app.kubernetes.io/instance': 'way',
+              'app.kubernetes.io/component': 'proxy',
+            },
           },
         },
       ],
@@ -211,3 +215,36 @@ t.test('firewalls are of the form that their definitions want', async (t) => {
     },
   });
 });
+
+t.test(
+  "the proxy's namespace gets an egress firewall where one is asked for, with the router in it",
+  async (t) => {
+    const argv = ['manifest', 'proxy', '--password', 'of-the-tests'];
+    const plain = await runCli(argv);
+    t.notMatch(plain.stdout, 'EgressFirewall');
+    const { code, stdout, stderr } = await runCli([...argv, '--egress-firewall', 'new']);
+    t.equal(code, 1);
+    t.equal(stdout, '');
+    t.match(
+      stderr,
+      /the router of the target: add its addresses, as in --target-router 203\.0\.113\.10\/32\n$/,
+    );
+    const last = read(
+      printManifest('proxy', [
+        ...argv.slice(2),
+        '--egress-firewall',
+        'new',
+        '--target-router',
+        '203.0.113.10',
+      ]),
+    ).at(-1);
+    t.match(last, {
+      ...{ kind: 'EgressFirewall', metadata: { name: 'default', namespace: 'spliceway' } },
+      spec: {
+        egress: [
+          { type: 'Allow', to: { cidrSelector: '203.0.113.10/32' }, ports: [{ protocol: 'TCP', port: 443 }] },
+        ],
+      },
+    });
+  },
+);
