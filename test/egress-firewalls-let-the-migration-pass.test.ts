@@ -53,8 +53,9 @@ const untouched: readonly Flow[] = [
 /** An egress firewall is for all pods of the namespace. */
 const sideEffect: readonly Flow[] = [['web', at('proxy', 3128)]];
 
+const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
+
 t.test('a source namespace gets to the proxy and to names, and nowhere else', async (t) => {
-  const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
   for (const plugin of ['ovn', 'sdn'] as const) {
     const options = [
       ...['--proxy', '10.9.0.10:3128', '--source-namespace', NAMESPACE, '--dns-server', '10.9.0.53'],
@@ -94,7 +95,6 @@ t.test('a source namespace gets to the proxy and to names, and nowhere else', as
 });
 
 t.test("the proxy's namespace gets to the target's router and API server, and nowhere else", async (t) => {
-  const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
   const cluster: Omit<Cluster, 'objects'> = {
     pods: [{ address: WORLD.proxy, namespace: 'spliceway', labels: {} }],
     namespaces: {},

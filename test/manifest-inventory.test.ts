@@ -76,7 +76,7 @@ t.test('what is wrong is told where it stands, and no password with it', async (
 t.test('wrong parts are told', async (t) => {
   for (const [argv, message] of [
     [['sorce'], /"sorce" is not a part; did you mean source\?/],
-    [['squid', 'source', ...FLAGS], /squid .*one at a time/],
+    [['squid', 'source', ...FLAGS], /squid.*one at a time/],
     [['source', '--lint', '-'], /--lint prints no parts/],
     [['--inventory', '/nowhere.yaml'], /\/nowhere\.yaml cannot be read/],
     [['--replicas', '9'], /--max-replicas must not be less/],

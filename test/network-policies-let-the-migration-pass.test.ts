@@ -91,8 +91,9 @@ function least(release: Release): readonly Flow[] {
   ];
 }
 
+const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
+
 t.test('policies open what the migration needs where all is forbidden, and the rest stays so', async (t) => {
-  const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
   const deny = applied(DENY_ALL);
   for (const release of MTC_RELEASES) {
     // The database cannot connect even where destinations take everybody: nobody has opened its own way out.
@@ -117,7 +118,6 @@ t.test('policies open what the migration needs where all is forbidden, and the r
 });
 
 t.test('a proxy in the cluster of the source is found as its pods', async (t) => {
-  const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
   const labels = {
     'app.kubernetes.io/name': 'spliceway',
     'app.kubernetes.io/instance': 'way',
@@ -156,7 +156,6 @@ spec:
 );
 
 t.test('what the documentation of MTC shows does not do', async (t) => {
-  const network = await openPodNetwork(await createWorkspace(t), INHABITANTS);
   const [egress = '', ingress = ''] = DOCUMENTED;
   const withSource = async (release: Release, ...texts: readonly string[]): Promise<void> =>
     network.enact(rulesOf(release, { source: applied(DENY_ALL, ...texts), target: [] }));
