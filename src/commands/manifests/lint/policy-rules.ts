@@ -80,6 +80,7 @@ export function allowsNothing(subject: Subject): readonly Mistake[] {
 
 function mayOpenFor(subject: Subject, other: Policy, policy: Policy, direction: Direction): boolean {
   if ((other.rules?.list ?? []).length === 0) return false;
+  if (other === policy) return true;
   return migrationPods({ ...subject, mtc: undefined }, direction).some(
     ({ labels }) => selects(policy.selector, labels) && selects(other.selector, labels),
   );
