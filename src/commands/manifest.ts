@@ -36,7 +36,7 @@ export async function manifest(
   for (const warning of warnings) process.stderr.write(`spliceway: ${warning}\n`);
   if (config.lint.length > 0) {
     if (words.length > 0) throw new ConfigError(['--lint prints no parts: leave them out']);
-    return reportLint(config.lint, {
+    const { findings, said, code } = reportLint(config.lint, {
       mtc: givenRelease(argv, env),
       proxy: config.proxy,
       proxyAddresses: rangesOf(config.proxyAddress),
@@ -46,6 +46,9 @@ export async function manifest(
       sourceNamespaces: config.sourceNamespace,
       targetNamespaces: config.targetNamespace,
     });
+    process.stdout.write(findings);
+    process.stderr.write(said);
+    return code;
   }
   const parts = pickParts(words.length === 0 ? ['proxy'] : words);
   const material: Material = withPassword(

@@ -3,14 +3,24 @@ import { readInput } from './input-file.js';
 import { KINDS } from './object-rules.js';
 import type { Surroundings } from './subject.js';
 
+/** What is to be printed about files. */
+export interface Report {
+  /** The findings, for standard output; empty where there are none. */
+  readonly findings: string;
+  /** How it went, for standard error. */
+  readonly said: string;
+  /** Exit code: 1 where there are mistakes, or a file that could not be looked at; 0 otherwise. */
+  readonly code: 0 | 1;
+}
+
 /**
- * Prints what `lint` finds in these files on standard output, and how it went on standard error.
+ * Says what `lint` finds in these files.
  *
  * @param paths `-` is standard input
- * @returns exit code: 1 where there are mistakes, or a file that could not be looked at; 0 otherwise
  */
-export function reportLint(paths: readonly string[], surroundings: Surroundings): number {
-  const say = (text: string) => process.stderr.write(`spliceway: ${text}\n`);
+export function reportLint(paths: readonly string[], surroundings: Surroundings): Report {
+  const lines: string[] = [];
+  const say = (text: string) => lines.push(`spliceway: ${text}\n`);
   let unread = 0;
   const files = [...new Set(paths)].flatMap((path) => {
     const input = readInput(path);
@@ -28,10 +38,13 @@ export function reportLint(paths: readonly string[], surroundings: Surroundings)
       kinds.length === 0 ? 'no object of Kubernetes' : `only ${kinds.slice(0, 5).map(escaped).join(', ')}`;
     say(`${file} holds ${holds}: ${Object.keys(KINDS).join(', ')} and squid.conf are checked`);
   }
-  process.stdout.write(findings.map(written).join(''));
   const mistakes = findings.filter(({ level }) => level === 'mistake').length;
   if (files.length > 0 && (checked > 0 || findings.length > 0)) say(summary(findings, mistakes, checked));
-  return mistakes > 0 || unread > 0 ? 1 : 0;
+  return {
+    findings: findings.map(written).join(''),
+    said: lines.join(''),
+    code: mistakes > 0 || unread > 0 ? 1 : 0,
+  };
 }
 
 function written({ file, line, object, level, problem, rule, fix }: Finding): string {

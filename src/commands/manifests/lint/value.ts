@@ -27,10 +27,11 @@ export interface Entry {
   readonly value: Value;
 }
 
-/** A key that stands twice in one map, the second time here. */
-export interface Repeated {
-  readonly key: string;
+/** What parsers of YAML let pass, and the API server does not. */
+export interface Flaw {
   readonly line: number;
+  /** A key that stands in its map for the second time; absent: an alias without an anchor. */
+  readonly repeated?: string;
 }
 
 const MOST_VALUES = 4_000_000;
@@ -38,20 +39,23 @@ const MOST_VALUES = 4_000_000;
 /**
  * The content of a document of YAML.
  *
- * @param repeated takes the keys that stand twice in a map
+ * @param flaws takes what is wrong all the same
  * @throws RangeError where it is nested too deeply for the stack, or grows beyond bounds by its aliases
  */
-export function readValue(document: Document.Parsed, lines: LineCounter, repeated: Repeated[]): Value {
+export function readValue(document: Document.Parsed, lines: LineCounter, flaws: Flaw[]): Value {
   const lineOf = (range: Range | null | undefined) =>
     range === null || range === undefined ? 1 : lines.linePos(range[0]).line;
   const done = new Map<Node, Value>();
   // With the aliases in it written out, of which a few lines can make more than any memory holds.
   const sizes = new Map<Value, number>();
+  const anchors = new Map<string, Node>();
   const read = (node: unknown, line: number): Value => {
-    const target = isAlias(node) ? node.resolve(document) : node;
+    const target = isAlias(node) ? anchors.get(node.source) : node;
+    if (target === undefined) flaws.push({ line });
     if (!isMap(target) && !isSeq(target) && !isScalar(target)) return { line };
     const known = done.get(target);
     if (known !== undefined) return known;
+    if (target.anchor !== undefined) anchors.set(target.anchor, target);
     const own = isAlias(node) ? line : lineOf(target.range);
     // What an anchor holds is no part of itself yet.
     done.set(target, { line: own });
@@ -70,7 +74,7 @@ export function readValue(document: Document.Parsed, lines: LineCounter, repeate
     for (const { key, value } of node.items) {
       const name = isScalar(key) ? String(key.value) : '';
       const at = isScalar(key) ? lineOf(key.range) : line;
-      if (map.has(name)) repeated.push({ key: name, line: at });
+      if (map.has(name)) flaws.push({ repeated: name, line: at });
       map.set(name, { line: at, value: read(value, at) });
     }
     return { line, map };
@@ -89,10 +93,13 @@ function scalar(node: { value: unknown; source?: string; comment?: string | null
 
 /** The entry at the end of these keys, or undefined. */
 export function entryAt(value: Value | undefined, ...keys: readonly string[]): Entry | undefined {
-  const [key, ...rest] = keys;
-  if (key === undefined) return undefined;
-  const entry = value?.map?.get(key);
-  return rest.length === 0 ? entry : entryAt(entry?.value, ...rest);
+  let entry: Entry | undefined;
+  let at = value;
+  for (const key of keys) {
+    entry = at?.map?.get(key);
+    at = entry?.value;
+  }
+  return entry;
 }
 
 /** The value at the end of these keys, or undefined. */

@@ -1,6 +1,6 @@
 import { LineCounter, parseAllDocuments, type YAMLParseError } from 'yaml';
 import type { KubeObject, Unreadable } from './subject.js';
-import { type Repeated, readValue, textAt, type Value, valueAt } from './value.js';
+import { type Flaw, readValue, textAt, type Value, valueAt } from './value.js';
 
 /** What a file of YAML or JSON holds. */
 export interface YamlFile {
@@ -31,10 +31,10 @@ export function readYamlFile(file: string, text: string): YamlFile {
         unreadable.push({ file, line: lines.linePos(error.pos[0]).line, ...explain(error) });
         return [];
       }
-      const repeated: Repeated[] = [];
-      const objects = objectsIn(file, readValue(document, lines, repeated));
+      const flaws: Flaw[] = [];
+      const objects = objectsIn(file, readValue(document, lines, flaws));
       // Elsewhere, as in the values of a chart, a repeated key is nobody's business here.
-      if (objects.length > 0) unreadable.push(...repeated.map((key) => twice(file, key)));
+      if (objects.length > 0) unreadable.push(...flaws.map((flaw) => tell(file, flaw)));
       return objects;
     });
     return { objects, unreadable };
@@ -86,12 +86,16 @@ function objectsIn(file: string, root: Value, kind = textAt(root, 'kind')): read
   return [{ file, line, apiVersion, kind, name, namespace, label, root }];
 }
 
-function twice(file: string, { key, line }: Repeated): Unreadable {
-  const shown = /^[\w./-]{1,60}$/.test(key) ? key : 'a key';
+function tell(file: string, { repeated, line }: Flaw): Unreadable {
+  if (repeated === undefined) {
+    const problem = 'a * begins a reference to an anchor (&), and there is none of this name';
+    return { file, line, problem, fix: "put the value into single quotes: '*…'" };
+  }
+  const key = /^[\w./-]{1,60}$/.test(repeated) ? repeated : 'a key';
   return {
     file,
     line,
-    problem: `${shown} stands twice in the same map; only the last one counts, or the API server refuses both`,
+    problem: `${key} stands twice in the same map; only the last one counts, or the API server refuses both`,
     fix: 'make one of the two',
   };
 }
