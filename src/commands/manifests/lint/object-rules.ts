@@ -64,7 +64,7 @@ export function duplicateName(subject: Subject): readonly Mistake[] {
         mistakeIn(object, entryAt(object.root, 'metadata', 'name'), {
           problem: `the ${object.kind} in ${where} has the same name and namespace: applied after it, this one overwrites it`,
           fix: firewall
-            ? `there can be one in a namespace: put the rules of both into one (spliceway manifest source --merge FILE does)`
+            ? 'there can be one in a namespace: put the rules of both into one, Allow before Deny'
             : `give this one another name, such as ${suggestName(object)} (or check each cluster's files in a call of their own)`,
         }),
       ];
@@ -83,7 +83,7 @@ export function secondFirewall(subject: Subject): readonly Mistake[] {
       .map((object) =>
         mistakeIn(object, undefined, {
           problem: `there can be one ${object.kind} in a namespace, and ${first?.label} is there already${object.kind === 'EgressNetworkPolicy' ? ': OpenShift SDN then drops everything that leaves the cluster' : ''}`,
-          fix: 'put the rules of both into one, Allow before Deny (spliceway manifest source --merge FILE does)',
+          fix: 'put the rules of both into one, Allow before Deny',
         }),
       ),
   );

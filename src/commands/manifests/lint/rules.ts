@@ -98,7 +98,7 @@ export const RULES = {
   'second-firewall': {
     level: 'mistake',
     finds: 'more than one EgressNetworkPolicy, or EgressFirewall, in a namespace',
-    fix: 'one, with the rules of all: `spliceway manifest source --merge FILE`',
+    fix: 'one, with the rules of all',
     check: objects.secondFirewall,
   },
   'firewall-rule-shape': {
@@ -130,7 +130,7 @@ export const RULES = {
     level: 'mistake',
     finds:
       "a firewall that refuses the proxy (source namespaces) or the target's router (the proxy's namespace)",
-    fix: '`Allow` for its address before the `Deny`',
+    fix: '`Allow` for its address before the `Deny`: `spliceway manifest source --merge FILE`',
     check: needs.firewallBlocksMigration,
   },
   'cluster-instead-of-proxy': {
