@@ -102,6 +102,12 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
     ),
     PROXY,
   ],
+  'the stunnel of MTC 1.4, to which its rsync pods connect at the source': [
+    networkPolicy(
+      `${SELECTOR}  policyTypes: [Ingress]\n  ingress:\n  - from: [{podSelector: {matchLabels: {app: directvolumemigration-rsync-transfer}}}]\n    ports: [{port: 2222}]\n`,
+    ),
+    { mtc: '1.4', sourceNamespaces: ['shop'], targetNamespaces: ['new'] },
+  ],
   'a NetworkPolicy of OpenShift for the router, twice the same': [
     [1, 2]
       .map(() =>

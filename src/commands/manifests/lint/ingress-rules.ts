@@ -1,5 +1,5 @@
 import { TOOLKITS } from '../../mtc/toolkits.js';
-import { isForMigration, list, opensPort, policiesOf } from './policies.js';
+import { isAmongMigrationPods, isForMigration, list, opensPort, policiesOf } from './policies.js';
 import { groupBy, type KubeObject, type Mistake, mistakeIn, type Subject } from './subject.js';
 import { entryAt, listAt, textAt, type Value, valueAt } from './value.js';
 
@@ -23,7 +23,7 @@ export function ingressWrongSource(subject: Subject): readonly Mistake[] {
   return ingressOf(subject).flatMap(({ object, rules, ports }) => {
     const opening = rules.filter((rule) => opensOne(rule, ports));
     const looked = opening.length > 0 ? opening : rules;
-    if (looked.some(letsRouterIn)) return [];
+    if (looked.some((rule) => letsRouterIn(rule) || isAmongMigrationPods(rule, subject))) return [];
     const at = looked.map((rule) => entryAt(rule, 'from')).find((entry) => entry !== undefined);
     const peers = looked.flatMap((rule) => listAt(rule, 'from'));
     const local = peers.every((peer) => valueAt(peer, 'namespaceSelector') === undefined);

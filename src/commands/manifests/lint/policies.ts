@@ -171,6 +171,19 @@ export function leadsTo(rule: Value, range: NonNullable<ReturnType<typeof parseR
   );
 }
 
+/** Whether a rule is for MTC 1.4, whose source has stunnel in a pod of its own that the others connect to. */
+export function isAmongMigrationPods(rule: Value, { mtc }: Pick<Subject, 'mtc'>): boolean {
+  const peers = listAt(rule, 'from');
+  return (
+    (mtc === undefined || mtc === '1.4') &&
+    peers.length > 0 &&
+    peers.every(
+      (peer) =>
+        valueAt(peer, 'namespaceSelector') === undefined && isForMigration(valueAt(peer, 'podSelector')),
+    )
+  );
+}
+
 /** `- {}`, in any spelling. */
 export function allowsEverything(rule: Value): boolean {
   const restricts = ['to', 'from', 'ports'].some((key) => listAt(rule, key).length > 0);

@@ -1,6 +1,7 @@
 import {
   allowsEverything,
   type Direction,
+  isAmongMigrationPods,
   isForMigration,
   list,
   migrationPods,
@@ -117,9 +118,10 @@ export function wrongSide(subject: Subject): readonly Mistake[] {
   return DIRECTIONS.flatMap((direction) =>
     policiesOf(subject, direction)
       .filter(
-        ({ selector, object }) =>
+        ({ selector, object, rules }) =>
           isForMigration(selector) &&
           targetNamespaces.length > 0 &&
+          !rules?.list?.some((rule) => isAmongMigrationPods(rule, subject)) &&
           (direction === 'egress' ? targets : sources).includes(object.namespace),
       )
       .map(({ object }) =>
