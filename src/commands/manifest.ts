@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { type AddressRange, parseRange } from '../access/addresses.js';
 import { manifestHelp } from '../config/help.js';
 import { ConfigError, loadConfig } from '../config/load.js';
+import type { MTC_RELEASES } from '../config/manifest-options.js';
 import { nearest } from '../config/nearest.js';
 import { MANIFEST } from '../config/tables.js';
-import { lint } from './manifests/lint.js';
+import { reportLint } from './manifests/lint/report.js';
 import { type ExistingFile, type Manifest, ManifestFailure, type Material } from './manifests/manifest.js';
 import { describeParts, NEEDS, PARTS, type Part } from './manifests/parts.js';
 import { printManifests } from './manifests/print.js';
@@ -32,7 +34,22 @@ export async function manifest(
 ): Promise<number> {
   const { config, words, warnings } = loadConfig(MANIFEST, argv, env);
   for (const warning of warnings) process.stderr.write(`spliceway: ${warning}\n`);
-  if (config.lint.length > 0) return lintFiles(config.lint, words);
+  if (config.lint.length > 0) {
+    if (words.length > 0) throw new ConfigError(['--lint prints no parts: leave them out']);
+    const { findings, said, code } = reportLint(config.lint, {
+      mtc: givenRelease(argv, env),
+      proxy: config.proxy,
+      proxyAddresses: rangesOf(config.proxyAddress),
+      dnsServers: rangesOf(config.dnsServer),
+      targetRouters: rangesOf(config.targetRouter),
+      proxyNamespace: config.namespace,
+      sourceNamespaces: config.sourceNamespace,
+      targetNamespaces: config.targetNamespace,
+    });
+    process.stdout.write(findings);
+    process.stderr.write(said);
+    return code;
+  }
   const parts = pickParts(words.length === 0 ? ['proxy'] : words);
   const material: Material = withPassword(
     { ...config, version, toolkit: TOOLKITS[config.mtc], existing: config.merge.map(readExisting) },
@@ -47,6 +64,20 @@ export async function manifest(
   const manifests: readonly Manifest[] = made.flatMap((each) => (typeof each === 'string' ? [] : each));
   process.stdout.write(texts[0] ?? printManifests(manifests));
   return 0;
+}
+
+function rangesOf(texts: readonly string[]): readonly AddressRange[] {
+  return texts.flatMap((text) => parseRange(text) ?? []);
+}
+
+/** The release that somebody said: who checks manifests without saying one has them checked for all. */
+function givenRelease(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): (typeof MTC_RELEASES)[number] | undefined {
+  const { default: _byDefault, ...mtc } = MANIFEST.rows.mtc;
+  return loadConfig({ ...MANIFEST, rows: { ...MANIFEST.rows, mtc }, contradictions: [] }, argv, env).config
+    .mtc;
 }
 
 /** The parts of these names, each once, with all that is missing for them said at once. */
@@ -93,16 +124,4 @@ function readText(path: string): string {
       `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-}
-
-function lintFiles(paths: readonly string[], words: readonly string[]): number {
-  if (words.length > 0) throw new ConfigError(['--lint prints no parts: leave them out']);
-  const findings = paths.flatMap((path) =>
-    lint(readText(path)).map(
-      ({ line, object, problem, fix }) =>
-        `${path === '-' ? 'standard input' : path}:${line}: ${object}: ${problem}\n  fix: ${fix}\n`,
-    ),
-  );
-  process.stdout.write(findings.join(''));
-  return findings.length > 0 ? 1 : 0;
 }

@@ -1,0 +1,191 @@
+import { parseRange } from '../../../access/addresses.js';
+import { MTC_RELEASES } from '../../../config/manifest-options.js';
+import { TOOLKITS } from '../../mtc/toolkits.js';
+import { covers, spanOf } from './ranges.js';
+import { type KubeObject, ofKind, type Subject } from './subject.js';
+import { isTemplate, listAt, textAt, type Value, valueAt } from './value.js';
+
+/** A NetworkPolicy as far as one direction of it goes. */
+export interface Policy {
+  readonly object: KubeObject;
+  readonly selector: Value | undefined;
+  /** `spec.ingress` or `spec.egress`; absent: nothing is allowed. */
+  readonly rules: Value | undefined;
+}
+
+export type Direction = 'ingress' | 'egress';
+
+/** A pod that MTC makes, with the labels that tell it from others. */
+export interface MigrationPod {
+  readonly labels: Readonly<Record<string, string>>;
+  /** As in `does not select …`. */
+  readonly description: string;
+}
+
+/** The policies that restrict this direction, of every namespace. Those whose `policyTypes` do not say so are left out. */
+export function policiesOf(subject: Subject, direction: Direction): readonly Policy[] {
+  return networkPolicies(subject)
+    .filter((object) => typesOf(object).includes(direction))
+    .map((object) => ({
+      object,
+      selector: valueAt(object.root, 'spec', 'podSelector'),
+      rules: valueAt(object.root, 'spec', direction),
+    }));
+}
+
+/** Those of Kubernetes itself: other APIs have a kind of this name as well. */
+export function networkPolicies(subject: Pick<Subject, 'objects'>): readonly KubeObject[] {
+  return ofKind(subject, 'NetworkPolicy').filter(({ apiVersion }) =>
+    /^(?:|v1|extensions\/.*|networking(?:\.k8s\.io)?\/.*)$/.test(apiVersion),
+  );
+}
+
+/** `policyTypes`, or what Kubernetes takes for them where there are none. */
+export function typesOf({ root }: KubeObject): readonly Direction[] {
+  const types = valueAt(root, 'spec', 'policyTypes')?.list;
+  const egress = valueAt(root, 'spec', 'egress') !== undefined;
+  const ingress = valueAt(root, 'spec', 'ingress') !== undefined;
+  if (types === undefined) return egress ? (ingress ? ['ingress', 'egress'] : ['egress']) : ['ingress'];
+  const named = types.map(({ text }) => text?.toLowerCase());
+  return (['ingress', 'egress'] as const).filter((direction) => named.includes(direction));
+}
+
+/** Whether somebody wrote the selector for the pods of a migration, right or wrong. */
+export function isForMigration(selector: Value | undefined): boolean {
+  const values = [
+    ...[...(valueAt(selector, 'matchLabels')?.map ?? [])].map(
+      ([key, { value }]) => [key, value.text ?? ''] as const,
+    ),
+    ...listAt(selector, 'matchExpressions').flatMap((expression) =>
+      textAt(expression, 'operator') === 'In'
+        ? listAt(expression, 'values').map(
+            ({ text }) => [textAt(expression, 'key') ?? '', text ?? ''] as const,
+          )
+        : [],
+    ),
+  ];
+  return values.some(
+    ([key, value]) => /^(?:app|owner)$/.test(key) && /direct-?volume-?migration|rsync-transfer/i.test(value),
+  );
+}
+
+/**
+ * Whether a selector selects a pod of these labels. Labels beside `app` and `owner` are not known here, so that an
+ * expression over them counts as one that fits.
+ */
+export function selects(selector: Value | undefined, labels: Readonly<Record<string, string>>): boolean {
+  const known = (key: string) => key === 'app' || key === 'owner';
+  const equal = [...(valueAt(selector, 'matchLabels')?.map ?? [])].every(
+    ([key, { value }]) => !known(key) || value.text === labels[key] || isTemplate(value.text ?? ''),
+  );
+  return (
+    equal &&
+    listAt(selector, 'matchExpressions').every((expression) => {
+      const key = textAt(expression, 'key') ?? '';
+      if (!known(key)) return true;
+      const values = listAt(expression, 'values').map(({ text }) => text);
+      const label = labels[key];
+      switch (textAt(expression, 'operator')) {
+        case 'In':
+          return label !== undefined && values.includes(label);
+        case 'NotIn':
+          return label === undefined || !values.includes(label);
+        case 'Exists':
+          return label !== undefined;
+        case 'DoesNotExist':
+          return label === undefined;
+        default:
+          return true;
+      }
+    })
+  );
+}
+
+/** The pods that the releases in question put into source (egress) or destination (ingress) namespaces. */
+export function migrationPods({ mtc }: Pick<Subject, 'mtc'>, direction: Direction): readonly MigrationPod[] {
+  const releases = mtc === undefined ? MTC_RELEASES : [mtc];
+  const pods = releases.flatMap((release) =>
+    TOOLKITS[release].apps.map((app) => {
+      // Source pods of the first generations; their destinations have both labels.
+      const bare = direction === 'egress' && TOOLKITS[release].stunnelPort === 2222;
+      return { release, app, bare };
+    }),
+  );
+  const kinds = new Map<
+    string,
+    { labels: Record<string, string>; releases: string[]; app: string; bare: boolean }
+  >();
+  for (const { release, app, bare } of pods) {
+    const key = `${app} ${bare}`;
+    const labels: Record<string, string> = bare ? { app } : { app, owner: 'directvolumemigration' };
+    const kind = kinds.get(key) ?? { labels, releases: [], app, bare };
+    kinds.set(key, { ...kind, releases: [...kind.releases, release] });
+  }
+  return [...kinds.values()].map(({ labels, releases, app, bare }) => {
+    const pods = app.endsWith('-block')
+      ? `pods for block volumes (app: ${app})`
+      : `pods ${bare ? 'without a label owner' : `(app: ${app})`}`;
+    return {
+      labels,
+      description: `the ${direction === 'egress' ? 'source ' : ''}${pods} of MTC ${list(releases)}`,
+    };
+  });
+}
+
+/** `1.4, 1.5 and 1.6`. */
+export function list(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
+}
+
+/** Whether a rule's ports hold this one. A port by name may be any. */
+export function opensPort(rule: Value, protocol: 'TCP' | 'UDP', port: number): boolean {
+  const ports = listAt(rule, 'ports');
+  return (
+    ports.length === 0 ||
+    ports.some((each) => {
+      if ((textAt(each, 'protocol') ?? 'TCP') !== protocol) return false;
+      const text = textAt(each, 'port');
+      if (text === undefined || !/^\d+$/.test(text)) return true;
+      return Number(text) <= port && port <= Number(textAt(each, 'endPort') ?? text);
+    })
+  );
+}
+
+/** Whether a rule leads to every one of these addresses, as far as one can tell: pods behind a selector may have them. */
+export function leadsTo(rule: Value, range: NonNullable<ReturnType<typeof parseRange>>): boolean {
+  const peers = listAt(rule, 'to');
+  return (
+    peers.length === 0 ||
+    peers.some((peer) => {
+      const block = valueAt(peer, 'ipBlock');
+      if (block === undefined) return true;
+      const cidr = textAt(block, 'cidr') ?? '';
+      const outer = parseRange(cidr);
+      if (outer === undefined) return isTemplate(cidr) || /^<.*>$/.test(cidr);
+      const excepted = listAt(block, 'except').some(({ text = '' }) => {
+        const except = parseRange(text);
+        return except !== undefined && covers(spanOf(except), spanOf(range));
+      });
+      return covers(spanOf(outer), spanOf(range)) && !excepted;
+    })
+  );
+}
+
+/** Whether a rule is for MTC 1.4, whose source has stunnel in a pod of its own that the others connect to. */
+export function isAmongMigrationPods(rule: Value, { mtc }: Pick<Subject, 'mtc'>): boolean {
+  const peers = listAt(rule, 'from');
+  return (
+    (mtc === undefined || mtc === '1.4') &&
+    peers.length > 0 &&
+    peers.every(
+      (peer) =>
+        valueAt(peer, 'namespaceSelector') === undefined && isForMigration(valueAt(peer, 'podSelector')),
+    )
+  );
+}
+
+/** `- {}`, in any spelling. */
+export function allowsEverything(rule: Value): boolean {
+  const restricts = ['to', 'from', 'ports'].some((key) => listAt(rule, key).length > 0);
+  return !restricts && (rule.map !== undefined || rule.text === undefined);
+}

@@ -1,0 +1,155 @@
+import t from 'tap';
+import {
+  type ALONE,
+  egressFirewall,
+  egressNetworkPolicy,
+  found,
+  migrationController,
+  networkPolicy,
+  SELECTOR,
+  squid,
+} from './fixtures/lint.js';
+import { PROXY, range } from './fixtures/lint-policies.js';
+
+const URL = 'spec:\n  stunnel_tcp_proxy: http://migration:secret@192.0.2.10:3128\n';
+const allow = (to: string) => `  - type: Allow\n    to: {${to}}\n`;
+const deny = (to: string) => `  - type: Deny\n    to: {${to}}\n`;
+
+/** As `envsubst` replaces it. */
+const variable = (name: string) => `$\{${name}}`;
+
+/** What people have in their clusters, with what the call knows besides. */
+const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<typeof ALONE>]>> = {
+  'a policy that denies everything, which has nothing to do with a migration': [
+    networkPolicy('  podSelector: {}\n  policyTypes: [Ingress, Egress]\n'),
+  ],
+  'the same beside a proxy that is known, in another namespace than what is migrated': [
+    networkPolicy('  podSelector: {}\n  policyTypes: [Egress]\n'),
+    { ...PROXY, sourceNamespaces: ['other'] },
+  ],
+  'policies of an application, without policyTypes': [
+    networkPolicy(
+      '  podSelector: {matchLabels: {app: web, owner: team-a}}\n  ingress:\n  - from: [{podSelector: {}}]\n    ports: [{port: 443}]\n  egress: []\n',
+      'web-egress',
+    ),
+  ],
+  'a policy that keeps others than those of a migration': [
+    networkPolicy(
+      '  podSelector:\n    matchExpressions: [{key: app, operator: NotIn, values: [directvolumemigration-rsync-transfer]}]\n  policyTypes: [Egress]\n',
+    ),
+  ],
+  "Calico's NetworkPolicy, which is another kind": [
+    networkPolicy('  selector: app == "a"\n  types: [Egress]\n').replace(
+      'networking.k8s.io/v1',
+      'projectcalico.org/v3',
+    ),
+  ],
+  'other kinds of the same APIs': [
+    ['Ingress', 'IngressClass']
+      .map((kind) => `apiVersion: networking.k8s.io/v1\nkind: ${kind}\nmetadata: {name: <a>}\n`)
+      .join('---\n') +
+      ['MigPlan', 'MigCluster', 'MigMigration', 'DirectVolumeMigration']
+        .map(
+          (kind) => `---\napiVersion: migration.openshift.io/v1alpha1\nkind: ${kind}\nmetadata: {name: a}\n`,
+        )
+        .join(''),
+  ],
+  'an egress firewall that denies some ranges only': [
+    egressFirewall(
+      `${deny('cidrSelector: 169.254.169.254/32')}${deny('dnsName: ads.example')}${allow('dnsName: a.example')}`,
+    ),
+    PROXY,
+  ],
+  'an Allow that a Deny before it covers in part': [
+    egressNetworkPolicy(
+      `${deny('cidrSelector: 10.1.0.0/16')}${allow('cidrSelector: 10.0.0.0/8')}${deny('cidrSelector: 192.0.2.128/25')}`,
+    ),
+    PROXY,
+  ],
+  'a Deny of IPv6 before an Allow of IPv4': [
+    egressNetworkPolicy(`${deny('cidrSelector: "2001:db8::/32"')}${allow('cidrSelector: 192.0.2.0/24')}`),
+  ],
+  'firewalls of two namespaces': [
+    `${egressFirewall(allow('dnsName: a.example'))}---\n${egressFirewall(allow('dnsName: b.example'), 'b')}`,
+  ],
+  'a firewall of a namespace that is not migrated': [
+    egressFirewall(deny('cidrSelector: 192.0.0.0/8')),
+    { ...PROXY, sourceNamespaces: ['other'] },
+  ],
+  'the same, said by a MigPlan': [
+    `${egressFirewall(deny('cidrSelector: 192.0.0.0/8'))}---\napiVersion: migration.openshift.io/v1alpha1\nkind: MigPlan\nmetadata: {name: a}\nspec: {namespaces: ["old:shop"]}\n`,
+    PROXY,
+  ],
+  'a firewall where the proxy runs, which need not reach itself': [
+    egressFirewall(deny('cidrSelector: 192.0.0.0/8'), 'spliceway'),
+    PROXY,
+  ],
+  'a proxy in the same cluster, which no firewall is about': [
+    egressFirewall(`${allow('nodeSelector: {}')}${deny('cidrSelector: 0.0.0.0/0')}`),
+    { proxy: { host: 'spliceway.spliceway.svc', port: 3128 } },
+  ],
+  'a proxy by a name that one of the ranges may hold': [
+    egressFirewall(`${allow('cidrSelector: 198.51.100.0/24')}${deny('cidrSelector: 0.0.0.0/0')}`),
+    { proxy: { host: 'proxy.example', port: 3128 } },
+  ],
+  'the proxy by its name, and by a pattern': [
+    `${egressFirewall(`${allow('dnsName: "*.example."')}${deny('cidrSelector: 0.0.0.0/0')}`)}---\n${egressNetworkPolicy(`${allow('dnsName: proxy.example')}${allow('dnsName: api.a.example')}${deny('cidrSelector: 0.0.0.0/0')}`)}`,
+    { proxy: { host: 'proxy.example', port: 3128 }, proxyAddresses: [range('192.0.2.10')] },
+  ],
+  'pods of the proxy behind a selector': [
+    networkPolicy(
+      `${SELECTOR}  policyTypes: [Egress]\n  egress:\n  - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: spliceway}}}]\n  - ports: [{protocol: UDP, port: dns}]\n`,
+    ),
+    PROXY,
+  ],
+  'the stunnel of MTC 1.4, to which its rsync pods connect at the source': [
+    networkPolicy(
+      `${SELECTOR}  policyTypes: [Ingress]\n  ingress:\n  - from: [{podSelector: {matchLabels: {app: directvolumemigration-rsync-transfer}}}]\n    ports: [{port: 2222}]\n`,
+    ),
+    { mtc: '1.4', sourceNamespaces: ['shop'], targetNamespaces: ['new'] },
+  ],
+  'a NetworkPolicy of OpenShift for the router, twice the same': [
+    [1, 2]
+      .map(() =>
+        networkPolicy(
+          '  podSelector: {}\n  ingress:\n  - from: [{namespaceSelector: {matchLabels: {network.openshift.io/policy-group: ingress}}}]\n',
+          'allow-from-openshift-ingress',
+        ),
+      )
+      .join('---\n'),
+  ],
+  'objects of two clusters, as they are there': [
+    ['Ingress', 'Egress']
+      .map((type) =>
+        networkPolicy(`  podSelector: {}\n  policyTypes: [${type}]\n`).replace(
+          'shop}',
+          `shop, uid: ${type}}`,
+        ),
+      )
+      .join('---\n'),
+  ],
+  'a MigrationController as the cluster prints it': [
+    `${migrationController(`${URL}  migration_controller: true\n  mig_namespace_limit: "10"\nstatus:\n  stunnel_tcp_proxy: x\n`)}`.replace(
+      'metadata:\n',
+      'metadata:\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      {"spec":{"stunnel_tcp_proxy":"<proxy>"}}\n',
+    ),
+  ],
+  'without a proxy': [
+    migrationController('spec:\n  stunnel_tcp_proxy: ""\n  http_proxy: http://a.example\n'),
+  ],
+  'templates that are filled in later': [
+    egressFirewall(
+      `${allow(`cidrSelector: "${variable('PROXY')}/32"`)}${deny('cidrSelector: 192.0.0.0/8')}`,
+    ).replace('default', `'${variable('NAME')}'`),
+  ],
+  'a squid.conf that splices names and takes in other files': [
+    'include /etc/squid/conf.d/*.conf\nhttp_port 3128 ssl-bump cert=/a\nacl s ssl::server_name .t.example\nacl one dstdomain example.com\nssl_bump peek all\nssl_bump splice s\nssl_bump bump all\nhttp_access allow localhost\n',
+  ],
+  'a squid.conf without TLS of its own': [squid('# comment\nacl SSL_ports port 8443')],
+};
+
+for (const [about, [text, given]] of Object.entries(GOOD)) {
+  t.test(about, async (t) => {
+    t.same(found(text, given), []);
+  });
+}
