@@ -190,8 +190,14 @@ t.test('a terminal is not told what to do by names in a file', async (t) => {
   t.match(stdout, 'EgressFirewall shop/\\u001b[2J\\u202e\\u000a: an EgressFirewall of any other name');
 });
 
+t.test('files may follow one another, as a shell writes them', async (t) => {
+  const { code, stderr } = await runCli(['manifest', '--lint', '/nowhere/a.yaml', '/nowhere/b.yaml']);
+  t.equal(code, 1);
+  for (const name of ['a', 'b']) t.match(stderr, `/nowhere/${name}.yaml cannot be read`);
+});
+
 t.test('with parts, it is wrong use', async (t) => {
   const { code, stderr } = await runCli(['manifest', 'proxy', '--lint', '/dev/null']);
   t.equal(code, 64);
-  t.match(stderr, '--lint prints no parts: leave them out');
+  t.match(stderr, '--lint prints no parts: leave proxy out');
 });

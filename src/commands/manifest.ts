@@ -35,8 +35,13 @@ export async function manifest(
   const { config, words, warnings } = loadConfig(MANIFEST, argv, env);
   for (const warning of warnings) process.stderr.write(`spliceway: ${warning}\n`);
   if (config.lint.length > 0) {
-    if (words.length > 0) throw new ConfigError(['--lint prints no parts: leave them out']);
-    const { findings, said, code } = reportLint(config.lint, {
+    const part = words.find((word) => Object.hasOwn(PARTS, word));
+    if (part !== undefined)
+      throw new ConfigError([
+        `--lint prints no parts: leave ${part} out, or write ./${part} where it is a file`,
+      ]);
+    // As a shell writes several files: --lint *.yaml
+    const { findings, said, code } = reportLint([...config.lint, ...words], {
       mtc: givenRelease(argv, env),
       proxy: config.proxy,
       proxyAddresses: rangesOf(config.proxyAddress),

@@ -223,7 +223,7 @@ export const MANIFEST_OPTIONS = {
     placeholder: 'FILE|-',
     repeatable: 'words',
     group: 'Modes',
-    help: 'Print nothing but the mistakes of these manifests, or squid.conf, each with its fix; exit 1 where there are any.',
+    help: 'Print nothing but the mistakes of these manifests, or squid.conf, each with its fix; exit 1 where there are any. More files may follow.',
     parse: parseFile,
   }),
 } as const;
