@@ -193,7 +193,7 @@ t.test('a terminal is not told what to do by names in a file', async (t) => {
 t.test('files may follow one another, as a shell writes them', async (t) => {
   const { code, stderr } = await runCli(['manifest', '--lint', '/nowhere/a.yaml', '/nowhere/b.yaml']);
   t.equal(code, 1);
-  for (const name of ['a', 'b']) t.match(stderr, `/nowhere/${name}.yaml cannot be read`);
+  for (const name of ['a', 'b']) t.match(stderr, `/nowhere/${name}.yaml does not exist`);
 });
 
 t.test('with parts, it is wrong use', async (t) => {
