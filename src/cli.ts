@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { FORWARD_SUMMARY, forward } from './commands/forward.js';
+import { HEALTH_SUMMARY, health } from './commands/health.js';
 import { MANIFEST_SUMMARY, manifest, manifestCommandHelp } from './commands/manifest.js';
 import { REHEARSE_SUMMARY, rehearse } from './commands/rehearse.js';
 import { SERVE_SUMMARY, serve } from './commands/serve.js';
-import { forwardHelp, serveHelp } from './config/help.js';
+import { forwardHelp, healthHelp, serveHelp } from './config/help.js';
 import { ConfigError } from './config/load.js';
 
 /** A command of the command line. */
@@ -31,6 +32,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: MANIFEST_SUMMARY,
     help: manifestCommandHelp,
     run: (argv) => manifest(argv, { env: process.env, version: version() }),
+  },
+  health: {
+    summary: HEALTH_SUMMARY,
+    help: healthHelp,
+    run: (argv) => health(argv, { env: process.env }),
   },
   rehearse: { summary: REHEARSE_SUMMARY, run: rehearse },
 };

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { forwardHelp, serveHelp } from '../src/config/help.js';
+import { forwardHelp, healthHelp, serveHelp } from '../src/config/help.js';
 import { rowsOf } from '../src/config/table.js';
-import { FORWARD, SERVE } from '../src/config/tables.js';
+import { FORWARD, HEALTH, SERVE } from '../src/config/tables.js';
 import { runCli } from './fixtures/run-cli.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -55,6 +55,7 @@ t.test('every command has its help, in whatever place it is asked for', async (t
 for (const { command, rows, text } of [
   { command: 'serve', rows: rowsOf(SERVE), text: serveHelp() },
   { command: 'forward', rows: rowsOf(FORWARD), text: forwardHelp() },
+  { command: 'health', rows: rowsOf(HEALTH), text: healthHelp() },
 ]) {
   t.test(`every option is in the help of ${command}, with its value and its default`, async (t) => {
     const lines = text.replace(/\n {20,}/g, ' ').split('\n');

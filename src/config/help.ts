@@ -7,7 +7,7 @@ import {
   rowsOf,
   variableOf,
 } from './table.js';
-import { FORWARD, MANIFEST, SERVE } from './tables.js';
+import { FORWARD, HEALTH, MANIFEST, SERVE } from './tables.js';
 
 /** Width that the help is wrapped to, in characters. */
 const WIDTH = 100;
@@ -84,6 +84,24 @@ Without PART: proxy. One file for all of them:
   });
 }
 
+/** `spliceway health --help`, from the table of options. */
+export function healthHelp(): string {
+  return help(HEALTH, {
+    begin: `Asks a proxy that runs on the same machine, or in the same container, for /live: a health check for
+images that have neither curl nor a shell. With the variables and the file that the proxy has, it
+finds the admin listener by itself; of all their options it reads only those below.
+
+  HEALTHCHECK CMD ["spliceway", "health"]      # of docker/Dockerfile
+  docker exec CONTAINER spliceway health
+
+Kubernetes' probes ask the admin listener themselves (httpGet) and do not need it.
+`,
+    lists: '',
+    end: '',
+    exits: 'Exit code: 0 it lives, 1 it does not (standard error says why, in one line), 64 wrong use.',
+  });
+}
+
 const MANIFEST_END = '';
 
 const SERVICE_EXITS = `Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts at once.
@@ -94,7 +112,10 @@ function help<R extends OptionRows>(
   text: { readonly begin: string; readonly lists: string; readonly end: string; readonly exits?: string },
 ): string {
   const rows = rowsOf(table).map(([, row]) => row);
-  const example = rows.some(({ name }) => name === 'idle-timeout') ? 'idle-timeout' : 'drain-timeout';
+  const example = ['idle-timeout', 'drain-timeout', 'health-timeout'].find((name) =>
+    rows.some((row) => row.name === name),
+  );
+  if (example === undefined) throw new Error('no option of it is a good example');
   const groups = GROUPS.filter((group) => rows.some((row) => row.group === group)).map(
     (group) =>
       `${group}:\n${rows

@@ -152,6 +152,7 @@ export function readConfigFile<R extends OptionRows>(
     const nodes = isSeq(value) ? value.items : [value];
     const texts = nodes.map(textOf);
     if (optionKey === undefined || row === undefined) {
+      if (table.sharesFile) continue;
       // A key that does not look like one may be a password in the wrong place.
       const shown = /^[a-z-]{1,40}$/.test(name) ? JSON.stringify(name) : 'the key';
       problems.push(`${line} ${notAnOption(table, name, { shown, write: (each) => each })}`);

@@ -48,6 +48,8 @@ export interface OptionTable<R extends OptionRows = OptionRows> {
   readonly fileFlag?: string;
   /** It takes words beside its options; absent: every word is an option or the value of one. */
   readonly takesWords?: true;
+  /** Its file is another command's: what else stands there is not looked at. */
+  readonly sharesFile?: true;
   /** What only several options together tell; most commands share most of them. */
   readonly contradictions: readonly Contradiction<ConfigOf<R>>[];
 }

@@ -1,5 +1,6 @@
 import { FORWARD_CONTRADICTIONS, MANIFEST_CONTRADICTIONS, SERVE_CONTRADICTIONS } from './contradictions.js';
 import { FORWARD_OPTIONS } from './forward-options.js';
+import { HEALTH_OPTIONS } from './health-options.js';
 import { MANIFEST_OPTIONS } from './manifest-options.js';
 import { OPTIONS } from './options.js';
 import type { OptionTable } from './table.js';
@@ -27,5 +28,13 @@ export const MANIFEST: OptionTable<typeof MANIFEST_OPTIONS> = {
   contradictions: MANIFEST_CONTRADICTIONS,
 };
 
+/** The options of `spliceway health`. */
+export const HEALTH: OptionTable<typeof HEALTH_OPTIONS> = {
+  command: 'spliceway health',
+  rows: HEALTH_OPTIONS,
+  sharesFile: true,
+  contradictions: [],
+};
+
 /** All of them: an option of another command is told as what it is, and a variable of another is none of this one's business. */
-export const TABLES = [SERVE, FORWARD, MANIFEST] as const;
+export const TABLES = [SERVE, FORWARD, MANIFEST, HEALTH] as const;
