@@ -91,7 +91,7 @@ export function healthHelp(): string {
 images that have neither curl nor a shell. With the variables and the file that the proxy has, it
 finds the admin listener by itself; of all their options it reads only those below.
 
-  HEALTHCHECK CMD ["spliceway", "health"]      # of docker/Dockerfile
+  HEALTHCHECK CMD ["spliceway", "health"]
   docker exec CONTAINER spliceway health
 
 Kubernetes' probes ask the admin listener themselves (httpGet) and do not need it.
