@@ -2,6 +2,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
+import { loadConfig } from '../src/config/load.js';
+import { HEALTH } from '../src/config/tables.js';
 import { startProxy } from './fixtures/proxy.js';
 import { runCli } from './fixtures/run-cli.js';
 import { connectHead, connectRaw, listenOn, readHead } from './fixtures/sockets.js';
@@ -124,10 +126,11 @@ t.test('where nobody can be asked it says so, with exit code 64', async (t) => {
     [['--config', '/nowhere.yaml'], {}, /\/nowhere\.yaml cannot be read/],
     [['127.0.0.1:9128'], {}, /argument 1 is not an option/],
   ] as const) {
-    const { code, stdout, stderr } = await runCli(['health', ...argv], { env });
-    t.equal(code, 64, argv.join(' '));
-    t.equal(stdout, '');
-    t.match(stderr, problem);
-    t.match(stderr, /^spliceway: one problem with the options:\n {2}[^\n]+\nsee spliceway health --help\n$/);
+    const load = () => loadConfig(HEALTH, argv, env);
+    t.throws(load, { message: problem }, argv.join(' '));
   }
+  const { code, stdout, stderr } = await runCli(['health', '--admin', 'off']);
+  t.equal(code, 64);
+  t.equal(stdout, '');
+  t.match(stderr, /^spliceway: one problem with the options:\n {2}[^\n]+\nsee spliceway health --help\n$/);
 });
