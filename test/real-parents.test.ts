@@ -80,6 +80,8 @@ t.test('proxies that people use', async (t) => {
       const received = await readToEnd(upstream);
       t.ok(received.bytes.equals(much));
       t.equal(received.end, 'fin');
+      upstream.end();
+      t.equal((await readToEnd(client)).end, 'fin');
     });
 
     await t.test(`${name}: what it says of a target at which nobody listens is told`, async (t) => {
