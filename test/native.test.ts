@@ -6,7 +6,13 @@ import t from 'tap';
 const SOURCE = fileURLToPath(new URL('../../test/native', import.meta.url));
 const BUILD = fileURLToPath(new URL('../native-test', import.meta.url));
 const SANITIZERS = ['address', 'thread'] as const;
-const SOAK_SECONDS = 8;
+/** Run at once, because each spends most of its time waiting: the parts of the tests, and for so many seconds the soak. */
+const PROGRAMS = [
+  ['relay-test', '1'],
+  ['relay-test', '2'],
+  ['relay-test', '3'],
+  ['relay-soak', '8'],
+] as const;
 const LIMIT_MS = 240_000;
 
 /** How a program ended, with what it printed. */
@@ -15,21 +21,25 @@ interface Outcome {
   readonly output: string;
 }
 
-// Each spends most of its time waiting, and may use the other's processor then.
+// As they may use each other's processor.
 t.jobs = 2;
 
 for (const sanitizer of SANITIZERS) {
   t.test(`the native core keeps its promises under the ${sanitizer} sanitizer`, async (t) => {
-    const built = await run('make', ['--silent', '-C', SOURCE, `OUT=${BUILD}`, sanitizer]);
+    const built = await run('make', ['--silent', '--jobs=2', '-C', SOURCE, `OUT=${BUILD}`, sanitizer]);
     if (
       !t.equal(built.code, 0, 'it builds, with gcc and make (Debian: apt-get install gcc make libc6-dev)')
     ) {
       t.comment(built.output);
       return;
     }
-    for (const args of [['relay-test'], ['relay-soak', String(SOAK_SECONDS)]] as const) {
-      const [program, ...rest] = args;
-      const { code, output } = await runSanitized(`${BUILD}/${sanitizer}/${program}`, rest);
+    const outcomes = await Promise.all(
+      PROGRAMS.map(async ([program, argument]) => ({
+        program: `${program} ${argument}`,
+        ...(await runSanitized(`${BUILD}/${sanitizer}/${program}`, [argument])),
+      })),
+    );
+    for (const { program, code, output } of outcomes) {
       const lines = output.split('\n');
       for (const line of lines) {
         const [, wrong, promise = 'without a name'] = /^(not )?ok \d+ - (.*)$/.exec(line) ?? [];

@@ -1495,10 +1495,8 @@ static void rest_after_ends(void)
     stop(relay);
 }
 
-/* relay-test [WORDS]: only the tests whose names contain the words. */
-int main(int argc, char **argv)
+static void bytes_and_ends(void)
 {
-    only(argc > 1 ? argv[1] : "");
     test("both directions arrive as they were sent, over IPv4", both_directions_4);
     test("both directions arrive as they were sent, over IPv6", both_directions_6);
     test("bytes given at hand-over go first, and all but the reply are counted", bytes_at_hand_over);
@@ -1530,6 +1528,10 @@ int main(int argc, char **argv)
     test("so does one whose error was read already: it never becomes an end of file", reset_before_noticed);
     test("a reset that a write meets before epoll tells ends a half-closed tunnel", reset_met_by_writing);
     test("a reset that the last end of file meets is the cause", reset_met_by_ending);
+}
+
+static void limits_and_aborts(void)
+{
     test("a silent tunnel ends when it has been idle for its limit", idle);
     test("so does one that is half-closed, when that limit is the shorter one", idle_half);
     test("a half-closed tunnel ends when it has been silent for its own limit", half_closed);
@@ -1557,6 +1559,10 @@ int main(int argc, char **argv)
     test("counters read by another thread never decrease", counters_grow);
     test("a completed TLS handshake and nothing more is told from all else, however it is cut", handshakes);
     test("so is one that began before the hand-over, until bulk follows", handshake_at_hand_over);
+}
+
+static void pipes_and_fairness(void)
+{
     test("small messages are copied", small_is_copied);
     test("bulk is spliced", bulk_is_spliced);
     test("pipes are given back, no more than 32 are kept, and none for long", pool_is_capped);
@@ -1572,5 +1578,21 @@ int main(int argc, char **argv)
     test("an upstream that stalls stops the client, and costs neither CPU nor memory without bound", stall_client);
     test("a client that stalls stops the upstream, and costs neither CPU nor memory without bound", stall_upstream);
     test("tunnels that wait for one side cost no CPU", rest_after_ends);
+}
+
+/*
+ * relay-test [PART [WORDS]]: only the tests of one part, 1 to 3, and of those the ones whose names contain the words. Tests mostly
+ * wait, so that parts may be run at once.
+ */
+int main(int argc, char **argv)
+{
+    static void (*const parts[])(void) = { bytes_and_ends, limits_and_aborts, pipes_and_fairness };
+    enum { PARTS = sizeof parts / sizeof *parts };
+    int part = argc > 1 ? atoi(argv[1]) : 0;
+    NEED(part >= 0 && part <= PARTS);
+    only(argc > 2 ? argv[2] : "");
+    for (int i = 0; i < PARTS; i++)
+        if (part == 0 || part == i + 1)
+            parts[i]();
     return tested();
 }
