@@ -1,44 +1,44 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { FORWARD_SUMMARY, forward } from './commands/forward.js';
-import { HEALTH_SUMMARY, health } from './commands/health.js';
-import { MANIFEST_SUMMARY, manifest, manifestCommandHelp } from './commands/manifest.js';
-import { REHEARSE_SUMMARY, rehearse } from './commands/rehearse.js';
-import { SERVE_SUMMARY, serve } from './commands/serve.js';
-import { forwardHelp, healthHelp, serveHelp } from './config/help.js';
-import { ConfigError } from './config/load.js';
 
-/** A command of the command line. */
+/** A command of the command line. What it takes to run it is loaded only then: the health check of a container starts twice a minute. */
 interface Command {
+  /** What it does, in one line. */
   readonly summary: string;
   /** The whole help; absent: the command prints its own on `--help`. */
-  readonly help?: () => string;
+  readonly help?: () => Promise<string>;
   /** @returns the exit code: 0 done, 1 failed, 64 wrong use */
   readonly run: (argv: readonly string[]) => Promise<number>;
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   serve: {
-    summary: SERVE_SUMMARY,
-    help: serveHelp,
-    run: (argv) => serve(argv, { env: process.env, version: version() }),
+    summary: 'run the proxy',
+    help: async () => (await import('./config/help.js')).serveHelp(),
+    run: async (argv) =>
+      (await import('./commands/serve.js')).serve(argv, { env: process.env, version: version() }),
   },
   forward: {
-    summary: FORWARD_SUMMARY,
-    help: forwardHelp,
-    run: (argv) => forward(argv, { env: process.env, version: version() }),
+    summary: 'lead a local port to one target, through another proxy',
+    help: async () => (await import('./config/help.js')).forwardHelp(),
+    run: async (argv) =>
+      (await import('./commands/forward.js')).forward(argv, { env: process.env, version: version() }),
   },
   manifest: {
-    summary: MANIFEST_SUMMARY,
-    help: manifestCommandHelp,
-    run: (argv) => manifest(argv, { env: process.env, version: version() }),
+    summary: 'print the Kubernetes and OpenShift objects that a migration needs, or check some',
+    help: async () => (await import('./commands/manifest.js')).manifestCommandHelp(),
+    run: async (argv) =>
+      (await import('./commands/manifest.js')).manifest(argv, { env: process.env, version: version() }),
   },
   health: {
-    summary: HEALTH_SUMMARY,
-    help: healthHelp,
-    run: (argv) => health(argv, { env: process.env }),
+    summary: 'ask a proxy on this machine, or in this container, whether it lives',
+    help: async () => (await import('./config/help.js')).healthHelp(),
+    run: async (argv) => (await import('./commands/health.js')).health(argv, { env: process.env }),
   },
-  rehearse: { summary: REHEARSE_SUMMARY, run: rehearse },
+  rehearse: {
+    summary: 'run a Direct Volume Migration on this machine, with the real programs',
+    run: async (argv) => (await import('./commands/rehearse.js')).rehearse(argv),
+  },
 };
 
 process.exitCode = await main(process.argv.slice(2));
@@ -56,10 +56,11 @@ async function main([name, ...argv]: readonly string[]): Promise<number> {
     return complain(`spliceway: ${JSON.stringify(name)} is not a command${hint}\n\n${help()}`, 64);
   }
   if (command.help !== undefined && argv.some((word) => word === '--help' || word === '-h'))
-    return say(command.help(), 0);
+    return say(await command.help(), 0);
   try {
     return await command.run(argv);
   } catch (error) {
+    const { ConfigError } = await import('./config/load.js');
     const wrongUse = error instanceof ConfigError;
     const message = error instanceof Error ? error.message : String(error);
     return complain(

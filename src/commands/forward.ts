@@ -12,9 +12,6 @@ import type { Stages } from '../server/request.js';
 import { formatAuthority } from '../target.js';
 import { Service, type ServiceProcess } from './service/service.js';
 
-/** What the command does, in one line. */
-export const FORWARD_SUMMARY = 'lead a local port to one target, through another proxy';
-
 /**
  * Makes a tunnel to one target of every connection to a port, for programs that cannot CONNECT, until a signal ends it.
  *

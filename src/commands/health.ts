@@ -6,9 +6,6 @@ import { HEALTH } from '../config/tables.js';
 import { formatAuthority } from '../target.js';
 import type { ServiceProcess } from './service/service.js';
 
-/** What the command does, in one line. */
-export const HEALTH_SUMMARY = 'ask a proxy on this machine, or in this container, whether it lives';
-
 /**
  * Asks the admin listener of a running proxy for `/live`: the health check of containers whose image has neither curl nor a
  * shell. It finds the listener as `spliceway serve` does, in flags, environment and file, and looks at no other option.

@@ -12,10 +12,6 @@ import { describeParts, NEEDS, PARTS, type Part } from './manifests/parts.js';
 import { printManifests } from './manifests/print.js';
 import { TOOLKITS } from './mtc/toolkits.js';
 
-/** What the command does, in one line. */
-export const MANIFEST_SUMMARY =
-  'print the Kubernetes and OpenShift objects that a migration needs, or check some';
-
 /** The whole help of the command. */
 export function manifestCommandHelp(): string {
   return manifestHelp(describeParts());

@@ -16,9 +16,6 @@ import { ProgressBar } from './rehearsal/progress.js';
 import { formatBytes, parseSizeBytes } from './rehearsal/sizes.js';
 import { Workspace } from './rehearsal/workspace.js';
 
-/** What the command does, for the list of commands. */
-export const REHEARSE_SUMMARY = 'run a Direct Volume Migration on this machine, with the real programs';
-
 /**
  * `spliceway rehearse`: a Direct Volume Migration from one directory to another through stunnel, spliceway, HAProxy
  * and rsync's daemon, all on loopback or, with `--chain`, each in a network namespace of its own. Leaves no process and
@@ -66,7 +63,7 @@ export async function rehearse(argv: readonly string[]): Promise<number> {
 
 const HELP = `Usage: spliceway rehearse [options]
 
-${REHEARSE_SUMMARY}:
+run a Direct Volume Migration on this machine, with the real programs:
 rsync's daemon, a stunnel server and HAProxy as the router of a Route on one side, a stunnel client
 configured as MTC does it, the nc -z probe and rsync on the other, and spliceway between them.
 

@@ -11,9 +11,6 @@ import { HttpReception } from '../server/http.js';
 import { Listener } from '../server/listener.js';
 import { Service, type ServiceProcess } from './service/service.js';
 
-/** What the command does, in one line. */
-export const SERVE_SUMMARY = 'run the proxy';
-
 /**
  * Runs the proxy until a signal ends it: the only place that builds all of it.
  *
