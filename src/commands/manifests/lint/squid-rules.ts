@@ -137,7 +137,10 @@ export function sslPorts(subject: Subject): readonly Mistake[] {
   return whole(subject).flatMap((squid) => {
     const held = named(squid, 'http_access')
       .filter(
-        ({ words: [action, ...acls] }) => action === 'deny' && acls.some((acl) => isConnect(squid, acl)),
+        ({ words: [action, ...acls] }) =>
+          // `deny !Safe_ports` is about CONNECT as well.
+          action === 'deny' &&
+          (acls.some((acl) => isConnect(squid, acl)) || acls.every((acl) => acl.startsWith('!'))),
       )
       .flatMap(({ words }) => words.filter((word) => word.startsWith('!')).map((word) => word.slice(1)));
     return [...new Set(held)].flatMap((acl) => {
@@ -215,9 +218,13 @@ function secondsOf([number = '', unit = 'seconds']: readonly string[]): number |
   return factor === undefined || !/^\d+(?:\.\d+)?$/.test(number) ? undefined : Number(number) * factor;
 }
 
-/** Without those that take in others, where what seems to be missing may be. */
+/** Without those that take in others or are taken in (none runs without a port): what seems to be missing may be there. */
 function whole({ squids }: Subject): readonly SquidFile[] {
-  return squids.filter((squid) => named(squid, 'include').length === 0);
+  return squids.filter(
+    ({ directives }) =>
+      directives.some(({ name }) => /^https?_port$/.test(name)) &&
+      !directives.some(({ name }) => name === 'include'),
+  );
 }
 
 function named({ directives }: SquidFile, name: string): readonly SquidDirective[] {
