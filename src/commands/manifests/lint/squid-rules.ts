@@ -128,7 +128,7 @@ function isOtherMethod(squid: SquidFile, acl: string): boolean {
 }
 
 function methodsOf(squid: SquidFile, acl: string): readonly string[] | undefined {
-  const lists = named(squid, 'acl').filter(({ words: [name, type] }) => name === acl && type === 'method');
+  const lists = (squid.acls.get(acl) ?? []).filter(({ words: [, type] }) => type === 'method');
   return lists.length === 0 ? undefined : lists.flatMap(({ words }) => words.slice(2));
 }
 
@@ -144,7 +144,7 @@ export function sslPorts(subject: Subject): readonly Mistake[] {
       )
       .flatMap(({ words }) => words.filter((word) => word.startsWith('!')).map((word) => word.slice(1)));
     return [...new Set(held)].flatMap((acl) => {
-      const lists = named(squid, 'acl').filter(({ words: [name, type] }) => name === acl && type === 'port');
+      const lists = (squid.acls.get(acl) ?? []).filter(({ words: [, type] }) => type === 'port');
       const [first] = lists;
       const ports = lists.flatMap(({ words }) => words.slice(2));
       if (first === undefined || ports.some((port) => port.startsWith('"') || holdsPort(port, 6443)))
@@ -227,8 +227,8 @@ function whole({ squids }: Subject): readonly SquidFile[] {
   );
 }
 
-function named({ directives }: SquidFile, name: string): readonly SquidDirective[] {
-  return directives.filter((directive) => directive.name === name);
+function named(squid: SquidFile, name: string): readonly SquidDirective[] {
+  return squid.named.get(name) ?? [];
 }
 
 function mistakeAt(
