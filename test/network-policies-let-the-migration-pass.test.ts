@@ -117,6 +117,24 @@ t.test('policies open what the migration needs where all is forbidden, and the r
   }
 });
 
+t.test('policies restrict one direction alone where nothing else does', async (t) => {
+  const [source, target] = (['source', 'target'] as const).map((part) =>
+    applied(printManifest(part, [...OPTIONS, '--mtc', '1.8'])),
+  );
+  await network.enact(rulesOf('1.8', { source: source ?? [], target: target ?? [] }));
+  await checkFlows(t, network, 'out of the source, into the target', {
+    pass: [
+      ['web', at('rsync', 80)],
+      ['destination', at('outsider', 443)],
+      ['destinationBlock', at('database', 5432)],
+    ],
+    stop: [
+      ['block', at('outsider', 443)],
+      ['database', at('destination', 6443)],
+    ],
+  });
+});
+
 t.test('a proxy in the cluster of the source is found as its pods', async (t) => {
   const labels = {
     'app.kubernetes.io/name': 'spliceway',
