@@ -39,6 +39,7 @@ function needed(release: Release): readonly Flow[] {
       [speaker, at('dns', 5353, 'udp')],
       [speaker, at('dns', 5353)],
       [speaker, at('dns', 53, 'udp')],
+      [speaker, at('nodeDns', 53, 'udp')],
       [speaker, at('nameServer', 53, 'udp')],
       [speaker, at('nameServer', 53)],
     ]),
@@ -77,6 +78,7 @@ function least(release: Release): readonly Flow[] {
     ['rsync', at('outsider', 3128)],
     ['rsync', at('api', 6443)],
     ['rsync', at('dns', 8080)],
+    ['rsync', at('nodeDns', 8080)],
     ['rsync', at('nameServer', 443)],
     ...(release === '1.4'
       ? [['rsync', at('stunnel', 22)] as const, ['neighbour', at('stunnel', 2222)] as const]
