@@ -148,6 +148,15 @@ t.test('thousands of policies and firewalls are looked at in seconds', async (t)
   t.equal(findings.length, 3000);
 });
 
+t.test('lists of thousands are looked up, not searched again for every line', async (t) => {
+  const lists = Array.from(
+    { length: 40_000 },
+    (_, at) => `acl list${at} method GET\nhttp_access allow list${at}`,
+  );
+  const text = squid(lists.join('\n')).replace('http_access allow CONNECT\n', '');
+  t.match(lint([{ file: 'a', text }], ALONE).findings, [{ rule: 'connect-not-allowed' }]);
+});
+
 t.test('standard input is read once, also from a pipe that is slow', async (t) => {
   const shell = `(sleep 0.1; cat) | "$0" "$1" manifest --lint - --lint -`;
   const { status, stdout, stderr } = spawnSync('bash', ['-c', shell, process.execPath, CLI], {

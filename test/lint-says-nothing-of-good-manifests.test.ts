@@ -38,6 +38,24 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
       '  podSelector:\n    matchExpressions: [{key: app, operator: NotIn, values: [directvolumemigration-rsync-transfer]}]\n  policyTypes: [Egress]\n',
     ),
   ],
+  'policies of applications in a namespace that is migrated': [
+    [
+      '  podSelector: {matchLabels: {tier: db}}\n  policyTypes: [Egress]\n',
+      '  podSelector: {matchExpressions: [{key: app.kubernetes.io/name, operator: In, values: [web]}]}\n  policyTypes: [Egress]\n  egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}]}]\n',
+    ]
+      .map((spec, at) => networkPolicy(spec, `application-${at}`))
+      .join('---\n'),
+    { ...PROXY, sourceNamespaces: ['shop'] },
+  ],
+  'the proxy in a block with bits behind its prefix, which Kubernetes takes': [
+    networkPolicy(
+      `${SELECTOR}  policyTypes: [Egress]\n  egress: [{to: [{ipBlock: {cidr: 192.0.2.10/24}}]}]\n`,
+    ),
+    PROXY,
+  ],
+  'files with byte order marks, one behind another': [
+    ['a', 'b'].map((name) => `\uFEFF${networkPolicy('  podSelector: {}\n', name)}`).join('---\n'),
+  ],
   "Calico's NetworkPolicy, which is another kind": [
     networkPolicy('  selector: app == "a"\n  types: [Egress]\n').replace(
       'networking.k8s.io/v1',
@@ -141,6 +159,12 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
     egressFirewall(
       `${allow(`cidrSelector: "${variable('PROXY')}/32"`)}${deny('cidrSelector: 192.0.0.0/8')}`,
     ).replace('default', `'${variable('NAME')}'`),
+  ],
+  'a proxy that is filled in later': [
+    migrationController(`spec:\n  stunnel_tcp_proxy: '${variable('PROXY_URL')}'\n`),
+  ],
+  'a piece of a squid.conf, which another one takes in': [
+    'acl migration dstdomain .apps.target.example\nhttp_access allow CONNECT migration\n',
   ],
   'a squid.conf that splices names and takes in other files': [
     'include /etc/squid/conf.d/*.conf\nhttp_port 3128 ssl-bump cert=/a\nacl s ssl::server_name .t.example\nacl one dstdomain example.com\nssl_bump peek all\nssl_bump splice s\nssl_bump bump all\nhttp_access allow localhost\n',

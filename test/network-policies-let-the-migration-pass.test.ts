@@ -39,6 +39,7 @@ function needed(release: Release): readonly Flow[] {
       [speaker, at('dns', 5353, 'udp')],
       [speaker, at('dns', 5353)],
       [speaker, at('dns', 53, 'udp')],
+      [speaker, at('nodeDns', 53, 'udp')],
       [speaker, at('nameServer', 53, 'udp')],
       [speaker, at('nameServer', 53)],
     ]),
@@ -77,6 +78,7 @@ function least(release: Release): readonly Flow[] {
     ['rsync', at('outsider', 3128)],
     ['rsync', at('api', 6443)],
     ['rsync', at('dns', 8080)],
+    ['rsync', at('nodeDns', 8080)],
     ['rsync', at('nameServer', 443)],
     ...(release === '1.4'
       ? [['rsync', at('stunnel', 22)] as const, ['neighbour', at('stunnel', 2222)] as const]
@@ -115,6 +117,24 @@ t.test('policies open what the migration needs where all is forbidden, and the r
       });
     }
   }
+});
+
+t.test('policies restrict one direction alone where nothing else does', async (t) => {
+  const [source, target] = (['source', 'target'] as const).map((part) =>
+    applied(printManifest(part, [...OPTIONS, '--mtc', '1.8'])),
+  );
+  await network.enact(rulesOf('1.8', { source: source ?? [], target: target ?? [] }));
+  await checkFlows(t, network, 'out of the source, into the target', {
+    pass: [
+      ['web', at('rsync', 80)],
+      ['destination', at('outsider', 443)],
+      ['destinationBlock', at('database', 5432)],
+    ],
+    stop: [
+      ['block', at('outsider', 443)],
+      ['database', at('destination', 6443)],
+    ],
+  });
 });
 
 t.test('a proxy in the cluster of the source is found as its pods', async (t) => {

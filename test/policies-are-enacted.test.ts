@@ -57,10 +57,19 @@ const CASES: readonly {
     promise: 'without policyTypes it is about ingress, and about egress where that is written',
     objects: [
       policy('podSelector: {matchLabels: {app: a}}', 'in'),
-      policy('podSelector: {matchLabels: {app: b}}, egress: []', 'out'),
+      policy('podSelector: {matchLabels: {app: b}}, egress: [{ports: [{port: 80}]}]', 'out'),
     ],
-    pass: ['a>c', 'c>node'],
-    stop: ['c>a', 'c>b', 'b>c'],
+    pass: ['a>c', 'a>c:tcp/81', 'b>c', 'c>node'],
+    stop: ['c>a', 'c>b', 'b>c:tcp/81'],
+  },
+  {
+    promise: 'an empty list of types, or of egress rules without types, is as good as none',
+    objects: [
+      policy('podSelector: {matchLabels: {app: a}}, policyTypes: [], egress: []', 'types'),
+      policy('podSelector: {matchLabels: {app: b}}, egress: []', 'rules'),
+    ],
+    pass: ['a>c', 'b>c'],
+    stop: ['c>a', 'c>b'],
   },
   {
     promise: 'policies of one pod add up',
@@ -141,7 +150,7 @@ const CASES: readonly {
       ),
     ],
     pass: ['a>outside', 'b>outside', 'a>b', 'a>c', 'c>outside:tcp/81', 'outside>a'],
-    stop: ['a>outside:tcp/81', 'a>outside:udp/53'],
+    stop: ['a>outside:tcp/81', 'a>outside:udp/53', 'a>node'],
   },
   {
     promise: 'what no rule of it fits is allowed; two of OpenShift SDN in a namespace stop everything',

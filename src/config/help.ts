@@ -80,7 +80,7 @@ Without PART: proxy. One file for all of them:
 `,
     lists: 'Several values of a variable stand\nbetween blanks. ',
     end: MANIFEST_END,
-    exits: 'Exit code: 0 printed, or nothing found by --lint; 1 mistakes found, or failed; 64 wrong use.',
+    exits: 'Exit code: 0 printed, or no mistake found by --lint; 1 mistakes found, or failed; 64 wrong use.',
   });
 }
 

@@ -17,7 +17,8 @@ export function proxyUrl(subject: Subject): readonly Mistake[] {
             fix: `put it into single quotes: ${SETTING}: 'http://USER:PASSWORD@HOST:PORT'`,
           }),
         ];
-      if (text === undefined || text === '' || isExample(text)) return [];
+      // A variable that is filled in later; {{ }} means something to the operator, and is told.
+      if (text === undefined || text === '' || isExample(text) || /\$\{\w+\}/.test(text)) return [];
       const read = readProxyUrl(text);
       const cut = comment !== undefined && ('problem' in read || comment.includes('@'));
       if (cut)

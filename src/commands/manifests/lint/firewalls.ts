@@ -19,6 +19,8 @@ export interface FirewallRule {
   readonly denies: boolean;
   /** Absent: `to` is something else, or no range. */
   readonly range?: AddressRange;
+  /** Its addresses. */
+  readonly span?: Span;
   readonly dnsName?: string;
   readonly nodes: boolean;
   /** `TCP 443`; none: every port. */
@@ -42,7 +44,7 @@ function readRule(value: Value): FirewallRule {
     line: value.line,
     allows: type === 'allow',
     denies: type === 'deny',
-    ...(range === undefined ? {} : { range }),
+    ...(range === undefined ? {} : { range, span: spanOf(range) }),
     ...(dnsName === undefined ? {} : { dnsName }),
     nodes: valueAt(to, 'nodeSelector') !== undefined,
     ports: listAt(value, 'ports').map(
@@ -80,8 +82,8 @@ export function refusingRule(
       if (!namesHost(rule.dnsName, host)) continue;
       return rule.denies ? rule : undefined;
     }
-    if (rule.range === undefined) continue;
-    const span = spanOf(rule.range);
+    const { span } = rule;
+    if (span === undefined) continue;
     if (rule.denies && open.some((each) => overlaps(each, span))) return rule;
     if (rule.allows) open = without(open, span);
   }
@@ -128,12 +130,12 @@ export function shadowOf({ rules }: Firewall, at: number): FirewallRule | undefi
     );
   }
   const own = spanOf(rule.range);
-  const alone = denies.find((deny) => deny.range !== undefined && covers(spanOf(deny.range), own));
+  const alone = denies.find(({ span }) => span !== undefined && covers(span, own));
   if (alone !== undefined) return alone;
   let open: readonly Span[] = [own];
   for (const deny of denies) {
-    if (deny.range === undefined) continue;
-    open = without(open, spanOf(deny.range));
+    if (deny.span === undefined) continue;
+    open = without(open, deny.span);
     if (open.length === 0) return deny;
   }
   return undefined;

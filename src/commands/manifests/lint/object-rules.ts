@@ -59,17 +59,28 @@ export function duplicateName(subject: Subject): readonly Mistake[] {
       const [one, another] = [first, object].map(({ root }) => textAt(root, 'metadata', 'uid'));
       if (one !== undefined && another !== undefined && one !== another) return [];
       const where = `${first.file === object.file ? '' : `${first.file} `}line ${first.line}`;
-      const firewall = object.kind === 'EgressFirewall';
       return [
         mistakeIn(object, entryAt(object.root, 'metadata', 'name'), {
           problem: `the ${object.kind} in ${where} has the same name and namespace: applied after it, this one overwrites it`,
-          fix: firewall
-            ? 'there can be one in a namespace: put the rules of both into one, Allow before Deny'
-            : `give this one another name, such as ${suggestName(object)} (or check each cluster's files in a call of their own)`,
+          fix: adviceForTwo(object),
         }),
       ];
     }),
   );
+}
+
+/** Of a policy there may be many; of the other kinds one, whatever its name. */
+function adviceForTwo(object: KubeObject): string {
+  const clusters = "(or check each cluster's files in a call of their own)";
+  switch (object.kind) {
+    case 'EgressFirewall':
+    case 'EgressNetworkPolicy':
+      return 'there can be one in a namespace: put the rules of both into one, Allow before Deny';
+    case 'MigrationController':
+      return `there is one in a cluster: put the settings of both into one ${clusters}`;
+    default:
+      return `give this one another name, such as ${suggestName(object)} ${clusters}`;
+  }
 }
 
 /** More than one firewall in a namespace, whatever they are called. */

@@ -1,6 +1,7 @@
-import { parseRange } from '../../../access/addresses.js';
+import type { AddressRange } from '../../../access/addresses.js';
 import { MTC_RELEASES } from '../../../config/manifest-options.js';
 import { TOOLKITS } from '../../mtc/toolkits.js';
+import { readCidr } from './firewalls.js';
 import { covers, spanOf } from './ranges.js';
 import { type KubeObject, ofKind, type Subject } from './subject.js';
 import { isTemplate, listAt, textAt, type Value, valueAt } from './value.js';
@@ -70,11 +71,14 @@ export function isForMigration(selector: Value | undefined): boolean {
 }
 
 /**
- * Whether a selector selects a pod of these labels. Labels beside `app` and `owner` are not known here, so that an
- * expression over them counts as one that fits.
+ * Whether a selector selects a pod of the migration with these labels. What else MTC labels it with is not known here, so
+ * that an expression over that counts as one that fits; and so does one over any label in a selector that was written for
+ * these pods. Labels of applications (`tier`, `app.kubernetes.io/name`) they do not have.
  */
 export function selects(selector: Value | undefined, labels: Readonly<Record<string, string>>): boolean {
-  const known = (key: string) => key === 'app' || key === 'owner';
+  const own = isForMigration(selector);
+  const known = (key: string) =>
+    key === 'app' || key === 'owner' || (!own && key !== 'purpose' && !key.includes('migration'));
   const equal = [...(valueAt(selector, 'matchLabels')?.map ?? [])].every(
     ([key, { value }]) => !known(key) || value.text === labels[key] || isTemplate(value.text ?? ''),
   );
@@ -152,7 +156,7 @@ export function opensPort(rule: Value, protocol: 'TCP' | 'UDP', port: number): b
 }
 
 /** Whether a rule leads to every one of these addresses, as far as one can tell: pods behind a selector may have them. */
-export function leadsTo(rule: Value, range: NonNullable<ReturnType<typeof parseRange>>): boolean {
+export function leadsTo(rule: Value, range: AddressRange): boolean {
   const peers = listAt(rule, 'to');
   return (
     peers.length === 0 ||
@@ -160,10 +164,10 @@ export function leadsTo(rule: Value, range: NonNullable<ReturnType<typeof parseR
       const block = valueAt(peer, 'ipBlock');
       if (block === undefined) return true;
       const cidr = textAt(block, 'cidr') ?? '';
-      const outer = parseRange(cidr);
+      const outer = readCidr(cidr);
       if (outer === undefined) return isTemplate(cidr) || /^<.*>$/.test(cidr);
       const excepted = listAt(block, 'except').some(({ text = '' }) => {
-        const except = parseRange(text);
+        const except = readCidr(text);
         return except !== undefined && covers(spanOf(except), spanOf(range));
       });
       return covers(spanOf(outer), spanOf(range)) && !excepted;

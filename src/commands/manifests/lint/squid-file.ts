@@ -1,4 +1,4 @@
-import type { SquidDirective, SquidFile } from './subject.js';
+import { indexBy, type SquidDirective, type SquidFile } from './subject.js';
 
 /**
  * Reads a squid.conf.
@@ -24,7 +24,10 @@ export function readSquidFile(file: string, text: string): SquidFile | undefined
     if (name !== undefined) directives.push({ line: begun, name, words });
   });
   const known = directives.filter(({ name, words }) => words.length > 0 && DIRECTIVES.test(name)).length;
-  return known > 0 && known * 2 >= directives.length ? { file, directives } : undefined;
+  if (known === 0 || known * 2 < directives.length) return undefined;
+  const named = indexBy(directives, ({ name }) => name);
+  const acls = indexBy(named.get('acl') ?? [], ({ words: [list = ''] }) => list);
+  return { file, directives, named, acls };
 }
 
 /** The directives that configurations are made of. A key of YAML has a colon behind it and is none. */

@@ -128,7 +128,7 @@ function isOtherMethod(squid: SquidFile, acl: string): boolean {
 }
 
 function methodsOf(squid: SquidFile, acl: string): readonly string[] | undefined {
-  const lists = named(squid, 'acl').filter(({ words: [name, type] }) => name === acl && type === 'method');
+  const lists = (squid.acls.get(acl) ?? []).filter(({ words: [, type] }) => type === 'method');
   return lists.length === 0 ? undefined : lists.flatMap(({ words }) => words.slice(2));
 }
 
@@ -137,11 +137,14 @@ export function sslPorts(subject: Subject): readonly Mistake[] {
   return whole(subject).flatMap((squid) => {
     const held = named(squid, 'http_access')
       .filter(
-        ({ words: [action, ...acls] }) => action === 'deny' && acls.some((acl) => isConnect(squid, acl)),
+        ({ words: [action, ...acls] }) =>
+          // `deny !Safe_ports` is about CONNECT as well.
+          action === 'deny' &&
+          (acls.some((acl) => isConnect(squid, acl)) || acls.every((acl) => acl.startsWith('!'))),
       )
       .flatMap(({ words }) => words.filter((word) => word.startsWith('!')).map((word) => word.slice(1)));
     return [...new Set(held)].flatMap((acl) => {
-      const lists = named(squid, 'acl').filter(({ words: [name, type] }) => name === acl && type === 'port');
+      const lists = (squid.acls.get(acl) ?? []).filter(({ words: [, type] }) => type === 'port');
       const [first] = lists;
       const ports = lists.flatMap(({ words }) => words.slice(2));
       if (first === undefined || ports.some((port) => port.startsWith('"') || holdsPort(port, 6443)))
@@ -215,13 +218,17 @@ function secondsOf([number = '', unit = 'seconds']: readonly string[]): number |
   return factor === undefined || !/^\d+(?:\.\d+)?$/.test(number) ? undefined : Number(number) * factor;
 }
 
-/** Without those that take in others, where what seems to be missing may be. */
+/** Without those that take in others or are taken in (none runs without a port): what seems to be missing may be there. */
 function whole({ squids }: Subject): readonly SquidFile[] {
-  return squids.filter((squid) => named(squid, 'include').length === 0);
+  return squids.filter(
+    ({ directives }) =>
+      directives.some(({ name }) => /^https?_port$/.test(name)) &&
+      !directives.some(({ name }) => name === 'include'),
+  );
 }
 
-function named({ directives }: SquidFile, name: string): readonly SquidDirective[] {
-  return directives.filter((directive) => directive.name === name);
+function named(squid: SquidFile, name: string): readonly SquidDirective[] {
+  return squid.named.get(name) ?? [];
 }
 
 function mistakeAt(

@@ -21,6 +21,10 @@ export interface KubeObject {
 export interface SquidFile {
   readonly file: string;
   readonly directives: readonly SquidDirective[];
+  /** The same by their names: there may be a list of a hundred thousand. */
+  readonly named: ReadonlyMap<string, readonly SquidDirective[]>;
+  /** The lines of each `acl`, by the names of the lists. */
+  readonly acls: ReadonlyMap<string, readonly SquidDirective[]>;
 }
 
 /** A directive of a squid.conf: `acl`, `SSL_ports`, `port`, `443`. */
@@ -103,6 +107,14 @@ export function ofKind(subject: Pick<Subject, 'objects'>, kind: string): readonl
 
 /** Values by what a function makes of them, in the order of their first ones. */
 export function groupBy<T>(values: readonly T[], keyOf: (value: T) => string): readonly (readonly T[])[] {
+  return [...indexBy(values, keyOf).values()];
+}
+
+/** The same, to be looked up. */
+export function indexBy<T>(
+  values: readonly T[],
+  keyOf: (value: T) => string,
+): ReadonlyMap<string, readonly T[]> {
   const groups = new Map<string, T[]>();
   for (const value of values) {
     const key = keyOf(value);
@@ -110,5 +122,5 @@ export function groupBy<T>(values: readonly T[], keyOf: (value: T) => string): r
     if (group === undefined) groups.set(key, [value]);
     else group.push(value);
   }
-  return [...groups.values()];
+  return groups;
 }

@@ -12,7 +12,8 @@ export interface YamlFile {
 /** Reads documents of YAML, or JSON, as kubectl takes and prints them. One that is broken does not keep the others from being read. */
 export function readYamlFile(file: string, text: string): YamlFile {
   const unreadable: Unreadable[] = [];
-  const whole = withoutEllipses(file, text, unreadable);
+  // Windows editors begin files with a byte order mark, and `cat` puts them behind one another.
+  const whole = withoutEllipses(file, text.replace(/^\uFEFF/gm, ''), unreadable);
   const lines = new LineCounter();
   try {
     const documents = parseAllDocuments(whole, {
