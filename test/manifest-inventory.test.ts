@@ -43,6 +43,13 @@ t.test('what is given as flags is in the inventory, and means the same there', a
   }
 });
 
+t.test('no password is invented for a Secret that is not printed', async (t) => {
+  t.notMatch(await printed(t, ['proxy', '--without', 'Secret']), /^kind: Secret$/m);
+  const { code, stderr } = await runCli(['manifest', 'proxy', 'host', '--without', 'Secret', ...FLAGS]);
+  t.equal(code, 64);
+  t.match(stderr, '--password is missing');
+});
+
 t.test('every commented line is a parameter that is taken without the #', async (t) => {
   const text = (await printed(t, ['inventory'])).replace(/^#(?=[a-z-]+: )/gm, '');
   const file = `${t.testdir()}/migration.yaml`;
