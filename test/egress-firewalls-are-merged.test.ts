@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap';
 import { parse } from 'yaml';
+import { sourceFirewalls } from '../src/commands/manifests/egress-firewall.js';
 import type { EgressRule } from '../src/commands/manifests/firewall-kinds.js';
-import { printManifest } from './fixtures/print-manifest.js';
+import { materialOf, printManifest } from './fixtures/print-manifest.js';
 
 const OPTIONS = ['--proxy', '192.0.2.10:3128', '--source-namespace', 'shop'];
 const OURS = '{type: Allow, to: {cidrSelector: 192.0.2.10/32}, ports: [{protocol: TCP, port: 3128}]}';
@@ -340,4 +341,25 @@ t.test('of many namespaces each gets its own, and the proxy may be in the same f
     firewalls.filter(({ kind }) => kind === 'EgressFirewall').map(({ metadata }) => metadata.namespace),
     ['shop', 'cart'],
   );
+});
+
+t.test('a file of many firewalls is read once, and not for each of them', (t) => {
+  const namespaces = ['shop', 'cart', 'bank'];
+  const text = namespaces.map((namespace) => firewall([]).replace('shop', namespace)).join('---\n');
+  const material = materialOf([...OPTIONS, ...namespaces.flatMap((name) => ['--source-namespace', name])]);
+  let reads = 0;
+  const file = {
+    path: 'all.yaml',
+    get text() {
+      reads += 1;
+      return text;
+    },
+  };
+  const made = sourceFirewalls({ ...material, existing: [file] }, namespaces);
+  t.same(
+    made.map(({ object }) => object.metadata.namespace),
+    namespaces,
+  );
+  t.equal(reads, 1);
+  t.end();
 });

@@ -43,6 +43,26 @@ t.test('what is given as flags is in the inventory, and means the same there', a
   }
 });
 
+t.test('addresses of IPv6, times and counts of any size come back from it', async (t) => {
+  const flags = [
+    ...['--proxy', '[2001:db8::1]:3128', '--target-api', '[2001:db8::2]:6443', '--proxy-address', '::/0'],
+    ...['--drain-timeout', '500ms', '--max-replicas', '1000'],
+  ];
+  const text = await printed(t, ['inventory', ...flags], PASSWORD);
+  const file = `${t.testdir()}/migration.yaml`;
+  writeFileSync(file, text);
+  t.equal(await printed(t, ['inventory', '--inventory', file]), text);
+  t.match(text, /^drain-timeout: 500ms$/m);
+  t.match(text, /^max-replicas: 1000$/m);
+});
+
+t.test('no password is invented for a Secret that is not printed', async (t) => {
+  t.notMatch(await printed(t, ['proxy', '--without', 'Secret']), /^kind: Secret$/m);
+  const { code, stderr } = await runCli(['manifest', 'proxy', 'host', '--without', 'Secret', ...FLAGS]);
+  t.equal(code, 64);
+  t.match(stderr, '--password is missing');
+});
+
 t.test('every commented line is a parameter that is taken without the #', async (t) => {
   const text = (await printed(t, ['inventory'])).replace(/^#(?=[a-z-]+: )/gm, '');
   const file = `${t.testdir()}/migration.yaml`;

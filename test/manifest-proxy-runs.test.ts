@@ -95,6 +95,14 @@ t.test('the ports of the pod are those that its options open, in both families',
   t.equal(config.logFormat, 'json');
 });
 
+t.test('a pod that drains counts as ready for as long as it accepts', async (t) => {
+  const { env, spec } = podOf([]);
+  const { periodSeconds = 0, failureThreshold = 0 } = spec.containers[0]?.readinessProbe ?? {};
+  const { drainWindow } = loadConfig(SERVE, [], env).config;
+  // The first probe that fails may come at once.
+  t.ok(periodSeconds * (failureThreshold - 1) * 1000 >= drainWindow);
+});
+
 t.test('a pod has more time to end than its drain takes', async (t) => {
   for (const [written, ms] of [
     [undefined, 3_600_000],

@@ -248,3 +248,16 @@ t.test(
     });
   },
 );
+
+t.test('kubectl, which reads YAML 1.1, finds text where text is meant', (t) => {
+  const names = ['no', 'on', 'y', '1e3', '0b1', '123'];
+  const text = printManifest(
+    'target',
+    names.flatMap((name) => ['--source-namespace', name]),
+  );
+  const found = parseAllDocuments(text, { version: '1.1' }).map((document) =>
+    document.getIn(['metadata', 'namespace']),
+  );
+  t.same(found, names);
+  t.end();
+});

@@ -101,7 +101,8 @@ function withPassword(material: Material, parts: readonly Part[]): Material {
     return value === undefined || (Array.isArray(value) && value.length === 0);
   });
   // Who prints the proxy's Secret may have a password invented, and then it is in the other parts of the same output, too.
-  const invents = parts.includes(PARTS.proxy) && material.password === undefined;
+  const printsSecret = parts.includes(PARTS.proxy) && !material.without.includes('Secret');
+  const invents = printsSecret && material.password === undefined;
   const problems = missing
     .filter((key) => !(invents && key === 'password'))
     .map((key) => `--${MANIFEST.rows[key].name} is missing: ${NEEDS[key]}`);

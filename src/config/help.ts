@@ -79,7 +79,7 @@ Without PART: proxy. One file for all of them:
   spliceway manifest source --inventory migration.yaml | kubectl --context source apply -f -
 `,
     lists: 'Several values of a variable stand\nbetween blanks. ',
-    end: MANIFEST_END,
+    end: '',
     exits: 'Exit code: 0 printed, or no mistake found by --lint; 1 mistakes found, or failed; 64 wrong use.',
   });
 }
@@ -101,8 +101,6 @@ Kubernetes' probes ask the admin listener themselves (httpGet) and do not need i
     exits: 'Exit code: 0 it lives, 1 it does not (standard error says why, in one line), 64 wrong use.',
   });
 }
-
-const MANIFEST_END = '';
 
 const SERVICE_EXITS = `Signals: SIGTERM, SIGINT and SIGHUP drain; a second one cuts at once.
 Exit code: 0 drained, 1 cut or failed, 64 wrong use.`;

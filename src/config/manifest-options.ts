@@ -1,7 +1,7 @@
 import { isIPv4 } from 'node:net';
-import leven from 'leven';
 import { parseRange } from '../access/addresses.js';
 import { parseHost, parseTarget, type Target } from '../target.js';
+import { nearest } from './nearest.js';
 import { OPTIONS } from './options.js';
 import { oneOf, type Parsed, parseCount } from './parsers.js';
 import { type ConfigOf, option } from './table.js';
@@ -262,14 +262,9 @@ function parseReplicas(text: string): Parsed<number> {
 function parseKind(text: string): Parsed<ProxyKind> {
   const value = PROXY_KINDS.find((kind) => kind === text);
   if (value !== undefined) return { value };
-  const [nearest] = PROXY_KINDS.map((kind) => ({
-    kind,
-    distance: leven(kind.toLowerCase(), text.toLowerCase()),
-  }))
-    .filter(({ distance }) => distance <= 3)
-    .sort((a, b) => a.distance - b.distance);
+  const meant = nearest(text, PROXY_KINDS);
   return {
-    problem: `is not a kind of the proxy's: ${nearest === undefined ? `write ${PROXY_KINDS.join(', ')}` : `did you mean ${nearest.kind}?`}`,
+    problem: `is not a kind of the proxy's: ${meant === undefined ? `write ${PROXY_KINDS.join(', ')}` : `did you mean ${meant}?`}`,
   };
 }
 

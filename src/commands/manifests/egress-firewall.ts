@@ -2,6 +2,7 @@ import { type EgressFirewall, type EgressRule, FIREWALL_KINDS, type FirewallKind
 import { type Manifest, ManifestFailure, type Material } from './manifest.js';
 import { findFirewalls, mergeRules } from './merge.js';
 import { proxyAddress } from './proxy-address.js';
+import type { YamlObject } from './yaml-objects.js';
 
 /** What lets the pods of source namespaces out to the proxy, and to name servers outside of their cluster. */
 export function sourceFirewalls(material: Material, namespaces: readonly string[]): readonly Manifest[] {
@@ -10,7 +11,10 @@ export function sourceFirewalls(material: Material, namespaces: readonly string[
   const named = ranges.length > 0 || inCluster ? [] : [{ dnsName: target.host }];
   const proxy = [...ranges.map((cidrSelector) => ({ cidrSelector })), ...named];
   const rules = [...proxy.map((to): EgressRule => ({ type: 'Allow', to, ports })), ...nameRules(material)];
-  return namespaces.flatMap((namespace) => firewallOf(material, { namespace, rules }));
+  const found = findFirewalls(material);
+  return namespaces.flatMap((namespace) =>
+    firewallOf(material, { namespace, rules, existing: found.get(namespace) }),
+  );
 }
 
 /**
@@ -19,8 +23,8 @@ export function sourceFirewalls(material: Material, namespaces: readonly string[
  */
 export function proxyFirewalls(material: Material): readonly Manifest[] {
   const { namespace, targetRouter, targetApi, egressFirewall } = material;
-  const wanted = egressFirewall === 'new' || findFirewalls(material).has(namespace);
-  if (!wanted) return [];
+  const existing = findFirewalls(material).get(namespace);
+  if (egressFirewall === 'existing' && existing === undefined) return [];
   if (targetRouter.length === 0)
     throw new ManifestFailure(
       `the egress firewall of ${namespace} must let the proxy reach the router of the target: add its addresses, as in --target-router 203.0.113.10/32`,
@@ -33,7 +37,7 @@ export function proxyFirewalls(material: Material): readonly Manifest[] {
       ports: ports.map((port) => ({ protocol: 'TCP', port })),
     }),
   );
-  return firewallOf(material, { namespace, rules: [...rules, ...nameRules(material)] });
+  return firewallOf(material, { namespace, rules: [...rules, ...nameRules(material)], existing });
 }
 
 function nameRules({ dnsServer }: Material): readonly EgressRule[] {
@@ -49,12 +53,20 @@ function nameRules({ dnsServer }: Material): readonly EgressRule[] {
 
 function firewallOf(
   material: Material,
-  { namespace, rules: wanted }: { readonly namespace: string; readonly rules: readonly EgressRule[] },
+  {
+    namespace,
+    rules: wanted,
+    existing,
+  }: {
+    readonly namespace: string;
+    readonly rules: readonly EgressRule[];
+    /** The firewall that the namespace has already, as far as `--merge` tells. */
+    readonly existing: YamlObject | undefined;
+  },
 ): readonly Manifest[] {
   const kind = FIREWALL_KINDS[material.network];
   const rules = material.network === 'sdn' ? wanted.map(forSdn) : wanted;
   const [merged, fresh] = [mergedComment(kind), freshComment(kind)];
-  const existing = findFirewalls(material).get(namespace);
   if (existing !== undefined) {
     const { document, object } = mergeRules(existing, { rules, generated: [merged, fresh], kind });
     return [{ comment: merged, object, document }];

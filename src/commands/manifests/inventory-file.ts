@@ -41,18 +41,22 @@ export function inventoryFile(material: Material): string {
 
 function entry(row: OptionRow<unknown>, value: unknown): string {
   const isDefault = row.default !== undefined && isDeepStrictEqual(row.parse(row.default).value, value);
-  const written = isDefault ? undefined : writtenValue(value);
+  const written = isDefault ? undefined : writtenValue(row, value);
   const shown = written ?? row.default ?? EXAMPLES[row.name] ?? '';
   return `# ${row.help}\n${written === undefined ? '#' : ''}${row.name}: ${shown}\n`;
 }
 
 /** A value as an option takes it; undefined where there is none. */
-function writtenValue(value: unknown): string | undefined {
+function writtenValue(row: OptionRow<unknown>, value: unknown): string | undefined {
   if (value === undefined) return undefined;
-  if (Array.isArray(value)) return value.length === 0 ? undefined : `[${value.map(writtenValue).join(', ')}]`;
-  // The only numbers with a unit are durations, and a count of replicas is nowhere near a second.
-  if (typeof value === 'number') return value < 1000 ? String(value) : `${value / 1000}s`;
-  if (typeof value === 'object' && value !== null && 'host' in value && 'port' in value)
-    return formatAuthority(String(value.host), Number(value.port));
-  return stringify(String(value), { lineWidth: 0 }).trimEnd();
+  if (Array.isArray(value))
+    return value.length === 0 ? undefined : `[${value.map((each) => writtenValue(row, each)).join(', ')}]`;
+  if (typeof value === 'number') return row.placeholder === 'TIME' ? durationOf(value) : String(value);
+  const isTarget = typeof value === 'object' && value !== null && 'host' in value && 'port' in value;
+  const text = isTarget ? formatAuthority(String(value.host), Number(value.port)) : String(value);
+  return stringify(text, { lineWidth: 0 }).trimEnd();
+}
+
+function durationOf(ms: number): string {
+  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
 }

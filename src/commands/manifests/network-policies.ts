@@ -6,6 +6,7 @@ import type {
 } from 'kubernetes-types/networking/v1.js';
 import { FIREWALL_KINDS } from './firewall-kinds.js';
 import { type KubernetesObject, type Manifest, ManifestFailure, type Material } from './manifest.js';
+import { blocks, clusterDnsRule } from './policy-peers.js';
 import { type ProxyAddress, proxyAddress } from './proxy-address.js';
 import { PROXY_PORT, podLabels } from './proxy-identity.js';
 
@@ -105,20 +106,9 @@ function proxyRules(
   ];
 }
 
-// Caches of name servers on each node (NodeLocal DNSCache).
-const NODE_DNS = '169.254.20.10/32';
-
-// The pods behind the Service of OpenShift's DNS listen on 5353, those of other clusters on 53.
 function nameRules({ dnsServer }: Material): Spec['egress'] & object {
-  const values = ['openshift-dns', 'kube-system'];
-  const matchExpressions = [{ key: 'kubernetes.io/metadata.name', operator: 'In', values }];
-  return [
-    {
-      to: [{ namespaceSelector: { matchExpressions } }, ...blocks([NODE_DNS])],
-      ports: [...dns(53), ...dns(5353)],
-    },
-    ...(dnsServer.length > 0 ? [{ to: blocks(dnsServer), ports: dns(53) }] : []),
-  ];
+  const ports = [{ protocol: 'UDP', port: 53 }, ...tcp(53)];
+  return [clusterDnsRule(), ...(dnsServer.length > 0 ? [{ to: blocks(dnsServer), ports }] : [])];
 }
 
 function policyFor(
@@ -138,14 +128,6 @@ function migrationPods({ toolkit }: Material): NetworkPolicySpec['podSelector'] 
   return { matchExpressions: [{ key: 'app', operator: 'In', values: [...toolkit.apps] }] };
 }
 
-function blocks(ranges: readonly string[]): NetworkPolicyPeer[] {
-  return ranges.map((cidr) => ({ ipBlock: { cidr } }));
-}
-
 function tcp(port: number): NetworkPolicyPort[] {
   return [{ protocol: 'TCP', port }];
-}
-
-function dns(port: number): NetworkPolicyPort[] {
-  return [{ protocol: 'UDP', port }, ...tcp(port)];
 }

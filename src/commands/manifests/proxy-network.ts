@@ -1,21 +1,12 @@
 import type { Service, ServiceSpec } from 'kubernetes-types/core/v1.js';
-import type {
-  NetworkPolicy,
-  NetworkPolicyEgressRule,
-  NetworkPolicyPeer,
-} from 'kubernetes-types/networking/v1.js';
+import type { NetworkPolicy, NetworkPolicyEgressRule } from 'kubernetes-types/networking/v1.js';
 import type { Manifest, Material } from './manifest.js';
+import { blocks, clusterDnsRule, namespacesNamed } from './policy-peers.js';
 import { ADMIN_PORT, metadataOf, metricsLabels, PROXY_PORT, podLabels } from './proxy-identity.js';
 import { ADMIN_PORT_NAME, PROXY_PORT_NAME } from './proxy-workload.js';
 
 /** Where Prometheus runs: OpenShift's two, and the namespace that others use. */
 const MONITORING_NAMESPACES = ['openshift-monitoring', 'openshift-user-workload-monitoring', 'monitoring'];
-
-/** Where the cluster's name servers run: OpenShift, where they listen on 5353, and others. */
-const DNS_NAMESPACES = ['openshift-dns', 'kube-system'];
-
-/** Where the caches of name servers listen that some clusters have on each node (NodeLocal DNSCache). */
-const NODE_DNS = '169.254.20.10/32';
 
 const METRICS_PORT_NAME = 'metrics';
 
@@ -129,18 +120,9 @@ export function networkPolicyOf(material: Material): Manifest {
           ...(client.length === 0 ? {} : { from: blocks(client) }),
           ports: [{ protocol: 'TCP', port: PROXY_PORT }],
         },
-        { from: [namespaces(MONITORING_NAMESPACES)], ports: [{ protocol: 'TCP', port: ADMIN_PORT }] },
+        { from: [namespacesNamed(MONITORING_NAMESPACES)], ports: [{ protocol: 'TCP', port: ADMIN_PORT }] },
       ],
-      egress: [
-        {
-          to: [namespaces(DNS_NAMESPACES), ...blocks([NODE_DNS])],
-          ports: [53, 5353].flatMap((port) => [
-            { protocol: 'UDP' as const, port },
-            { protocol: 'TCP' as const, port },
-          ]),
-        },
-        targetRule(material),
-      ],
+      egress: [clusterDnsRule(), targetRule(material)],
     },
   } satisfies NetworkPolicy;
   const from = client.length === 0 ? 'everybody (--client narrows it)' : 'the addresses of --client';
@@ -167,18 +149,6 @@ function targetRule({ targetRouter, targetApps, targetApi }: Material): NetworkP
   return {
     ...(targetRouter.length === 0 ? {} : { to: blocks(targetRouter) }),
     ports: ports.map((port) => ({ protocol: 'TCP', port })),
-  };
-}
-
-function blocks(cidrs: readonly string[]): NetworkPolicyPeer[] {
-  return cidrs.map((cidr) => ({ ipBlock: { cidr } }));
-}
-
-function namespaces(names: readonly string[]): NetworkPolicyPeer {
-  return {
-    namespaceSelector: {
-      matchExpressions: [{ key: 'kubernetes.io/metadata.name', operator: 'In', values: [...names] }],
-    },
   };
 }
 

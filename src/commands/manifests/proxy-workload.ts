@@ -3,7 +3,12 @@ import type { HorizontalPodAutoscaler } from 'kubernetes-types/autoscaling/v2.js
 import type { Container } from 'kubernetes-types/core/v1.js';
 import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js';
 import type { Manifest, Material } from './manifest.js';
-import { configurationChecksum, credentialChecksum, gracePeriodSeconds } from './proxy-configuration.js';
+import {
+  configurationChecksum,
+  credentialChecksum,
+  DRAIN_WINDOW_MS,
+  gracePeriodSeconds,
+} from './proxy-configuration.js';
 import { ADMIN_PORT, labelsOf, metadataOf, PROXY_PORT, podLabels } from './proxy-identity.js';
 
 /** Name of the port of the pods that clients connect to. */
@@ -28,6 +33,8 @@ const RESOURCES = {
   requests: { cpu: '250m', memory: '512Mi' },
   limits: { memory: '2Gi' },
 };
+
+const READINESS_PERIOD_SECONDS = 5;
 
 /** The pods. */
 export function deploymentOf(material: Material, kinds: ReadonlySet<string>): Manifest {
@@ -114,11 +121,13 @@ function containerOf(material: Material): Container {
       timeoutSeconds: 5,
       failureThreshold: 6,
     },
+    // A pod that drains says so at once, but on a node without another one it is still what new connections have to reach,
+    // until the load balancer has noticed: Kubernetes from 1.26 leads them to pods that end as long as these are ready.
     readinessProbe: {
       httpGet: { path: '/ready', port: ADMIN_PORT_NAME },
-      periodSeconds: 5,
+      periodSeconds: READINESS_PERIOD_SECONDS,
       timeoutSeconds: 3,
-      failureThreshold: 2,
+      failureThreshold: Math.ceil(DRAIN_WINDOW_MS / 1000 / READINESS_PERIOD_SECONDS) + 1,
     },
     securityContext: {
       allowPrivilegeEscalation: false,
