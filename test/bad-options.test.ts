@@ -161,13 +161,24 @@ t.test('options that contradict one another are told with the way out', async (t
     [['--no-auth', '--listen', '10.77.0.1:1'], / but 10\.77\.0\.1 can be reached/],
     [['--no-auth', '--listen', '127.example:1'], / but 127\.example can be reached/],
     [['--no-auth', '--listen', '127.0.0.1:1', '--user', 'a:b'], /^--no-auth contradicts --user/],
-    [['--username', 'a'], /^--username and --password go together/],
-    [['--password', 'a'], /^--username and --password go together/],
+    [
+      ['--username', 'a'],
+      '--username and --password go together, but SPLICEWAY_PASSWORD is empty or not set',
+    ],
+    [
+      ['--password', 'a'],
+      '--username and --password go together, but SPLICEWAY_USERNAME is empty or not set',
+    ],
     [['--listen', '[::1]:7', '--listen', '[0::1]:7'], '::1 port 7 is to be listened on twice'],
     [['--listen', '127.0.0.1:7', '--admin', '127.0.0.1:7'], '127.0.0.1 port 7 is to be listened on twice'],
     [['--dial-retry', '60s'], /^--dial-retry must be shorter than --dial-timeout/],
   ] as const)
     t.match(problemsOf(argv), [problem], argv.join(' '));
+  t.same(
+    problemsOf([], { SPLICEWAY_USERNAME: 'a', SPLICEWAY_PASSWORD: '' }),
+    ['--username and --password go together, but SPLICEWAY_PASSWORD is empty or not set'],
+    'a template that nobody filled in',
+  );
   for (const listen of ['127.0.0.1:0', '127.9.9.9:0', '[::1]:0', 'localhost:0', '[::ffff:127.0.0.1]:0'])
     t.same(problemsOf(['--no-auth', '--listen', listen]), [], listen);
   t.same(problemsOf(['--listen', '127.0.0.1:0', '--listen', '127.0.0.1:0']), [], 'port 0 is a new one each');

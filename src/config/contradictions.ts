@@ -29,7 +29,11 @@ export const SERVE_CONTRADICTIONS: readonly Contradiction<Config>[] = [
     find: ({ username, password }) =>
       (username === undefined) === (password === undefined)
         ? []
-        : ['--username and --password go together (SPLICEWAY_USERNAME and SPLICEWAY_PASSWORD)'],
+        : [
+            `--username and --password go together, but ${
+              username === undefined ? 'SPLICEWAY_USERNAME' : 'SPLICEWAY_PASSWORD'
+            } is empty or not set`,
+          ],
   },
   {
     between: ['noAuth', 'user', 'username'],
