@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -20,6 +20,19 @@ const KUSTOMIZATIONS: Readonly<Record<string, readonly string[]>> = {
   openshift: [],
 };
 
+/** Nothing of this is so by default. */
+const INVENTORY = `namespace: tunnels
+name: shop
+client: [198.51.100.0/24]
+service: NodePort
+drain-timeout: 90m
+password: ${MANIFEST_PASSWORD}
+source-namespace: [shop]
+target-apps: apps.target.example
+target-api: api.target.example:6443
+target-router: [203.0.113.10/32]
+`;
+
 /** A copy of the folder with credentials; the test ends it. */
 function copyWith(t: Test, { password = MANIFEST_PASSWORD } = {}): string {
   const copy = join(t.testdir({ copy: {} }), 'copy');
@@ -37,13 +50,28 @@ async function render(folder: string): Promise<readonly PrintedObject[]> {
   return readManifests(stdout).objects;
 }
 
-/** Without what kustomize and manifest do differently: digests in names here, checksums in annotations there. */
+/** Writes the copy anew; what it said. */
+function generate(copy: string, words: readonly string[] = []) {
+  return spawnSync('bash', [join(FOLDER, 'generate'), ...words, copy], { encoding: 'utf8', timeout: 60_000 });
+}
+
+/** A copy of the folder that was written anew for this inventory, and the file of it; the one before is gone. */
+function copyFor(t: Test, inventory: string): { readonly copy: string; readonly file: string } {
+  const copy = copyWith(t);
+  const file = join(copy, '../migration.yaml');
+  writeFileSync(file, inventory);
+  const { status, stderr } = generate(copy, ['--inventory', file]);
+  t.same({ status, stderr }, { status: 0, stderr: '' });
+  return { copy, file };
+}
+
+/** Without what kustomize and manifest do differently: the Secret's digest in names here, in an annotation there. */
 function comparable(objects: readonly PrintedObject[]): readonly unknown[] {
   return objects
     .map((object) => {
-      const text = JSON.stringify(object).replace(/"name":"(spliceway)-[a-z0-9]{10}"/g, '"name":"$1"');
+      const text = JSON.stringify(object).replace(/"name":"([a-z]+)-[a-z0-9]{10}"/g, '"name":"$1"');
       const plain = JSON.parse(text, (key, value) =>
-        key === 'annotations' && 'checksum/config' in value ? undefined : value,
+        key === 'checksum/credential' ? undefined : value,
       ) as PrintedObject;
       return { key: `${plain.kind} ${plain.metadata.name}`, plain };
     })
@@ -51,18 +79,70 @@ function comparable(objects: readonly PrintedObject[]): readonly unknown[] {
     .map(({ plain }) => plain);
 }
 
-for (const [name, parameters] of Object.entries(KUSTOMIZATIONS))
+for (const [name, parameters] of Object.entries(KUSTOMIZATIONS)) {
   t.test(`${name} renders what manifest proxy ${parameters.join(' ')} prints`, async (t) => {
     const rendered = comparable(await render(join(copyWith(t), name)));
     t.strictSame(rendered, comparable(proxyManifests(parameters, { version }).objects));
   });
 
-t.test('npm run manifests changes nothing: what is kept is what is printed, comments included', async (t) => {
+  t.test(`so does ${name} with an inventory: namespace, name and allow list are in it`, async (t) => {
+    const { copy, file } = copyFor(t, INVENTORY);
+    const objects = await render(join(copy, name));
+    const printed = proxyManifests([...parameters, '--inventory', file], { version }).objects;
+    t.strictSame(comparable(objects), comparable(printed));
+    t.match(
+      objects.find(({ kind }) => kind === 'ConfigMap'),
+      {
+        metadata: { name: 'shop', namespace: 'tunnels' },
+        data: { SPLICEWAY_ALLOW: 'dvm-*.apps.target.example:443 api.target.example:6443' },
+      },
+    );
+  });
+}
+
+t.test('an image of the inventory is the one of both, and what it leaves out is left out', async (t) => {
+  const image = 'registry.example:5000/tunnels/spliceway:1';
+  const { copy } = copyFor(t, `${INVENTORY}image: ${image}\nwithout: [ServiceMonitor, Namespace]\n`);
+  for (const name of Object.keys(KUSTOMIZATIONS)) {
+    const objects = await render(join(copy, name));
+    t.notOk(objects.some(({ kind }) => kind === 'ServiceMonitor' || kind === 'Namespace'));
+    t.match(JSON.stringify(objects), `"image":"${image}"`);
+  }
+});
+
+t.test('a new egress firewall is for OpenShift alone, and there once', async (t) => {
+  const { copy } = copyFor(t, `${INVENTORY}egress-firewall: new\n`);
+  for (const [name, count] of Object.entries({ base: 0, openshift: 1 })) {
+    const objects = await render(join(copy, name));
+    t.equal(objects.filter(({ kind }) => kind === 'EgressFirewall').length, count, name);
+  }
+});
+
+t.test('other options are another Deployment, so that the pods are replaced', async (t) => {
+  const templates = [];
+  for (const inventory of [INVENTORY, INVENTORY.replace('api.target', 'api.other')]) {
+    const objects = await render(join(copyFor(t, inventory).copy, 'base'));
+    const deployment = objects.find(({ kind }) => kind === 'Deployment');
+    templates.push((deployment?.spec as { readonly template: unknown } | undefined)?.template);
+  }
+  t.strictNotSame(templates[0], templates[1]);
+});
+
+t.test('a mistake in the inventory is told, and nothing is written', async (t) => {
   const copy = copyWith(t);
   const before = filesIn(copy);
-  execFileSync('bash', [join(FOLDER, 'generate'), copy], { timeout: 60_000 });
+  const file = join(copy, '../migration.yaml');
+  writeFileSync(file, 'namespace: tunnels\ntarget-app: a\n');
+  const { status, stderr } = generate(copy, ['--inventory', file]);
+  t.equal(status, 64);
+  t.match(stderr, /"target-app" is not an option; did you mean target-apps\?/);
   t.same(filesIn(copy), before);
-  t.ok(before.has('base/proxy.yaml') && before.has('openshift/servicemonitor.yaml'));
+});
+
+t.test('npm run manifests changes nothing: what is kept is what is printed, comments included', async (t) => {
+  const { copy } = copyFor(t, INVENTORY);
+  t.equal(generate(copy).status, 0, 'and an inventory leaves nothing behind');
+  t.same(filesIn(copy), filesIn(copyWith(t)));
 });
 
 t.test('another password is another Secret, so that the pods are replaced', async (t) => {
