@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { loadConfig } from '../src/config/load.js';
 import { HEALTH } from '../src/config/tables.js';
+import { formatAuthority } from '../src/target.js';
 import { startProxy } from './fixtures/proxy.js';
 import { runCli } from './fixtures/run-cli.js';
 import { connectHead, connectRaw, listenOn, readHead } from './fixtures/sockets.js';
@@ -39,18 +40,21 @@ t.test('a proxy that runs is healthy, wherever its admin listener was told from'
   );
 });
 
-for (const [every, loopback] of [
-  ['0.0.0.0', '127.0.0.1'],
-  ['[::]', '[::1]'],
+for (const { every, first, second } of [
+  { every: '0.0.0.0', first: '127.0.0.1', second: '[::1]' },
+  { every: '[::]', first: '[::1]', second: '127.0.0.1' },
 ]) {
-  t.test(`an admin listener on ${every} is asked on ${loopback}`, async (t) => {
+  t.test(`an admin listener on ${every} is asked on ${first}, and then on ${second}`, async (t) => {
     const { admin } = await startProxy(t, ['--admin', `${every}:0`]);
     const port = admin.slice(admin.lastIndexOf(':') + 1);
     t.same(await runCli(['health', '--admin', `${every}:${port}`]), HEALTHY);
     const free = await listenOn(t);
     free.server.close();
     const said = await unhealthy(t, ['--admin', `${every}:${free.port}`]);
-    t.match(said, `nothing listens on ${loopback}:${free.port}`);
+    t.match(said, `nothing listens on ${first}:${free.port} or ${second}:${free.port}: `);
+    const narrow = await startProxy(t, ['--admin', `${second}:0`]);
+    const at = narrow.admin.slice(narrow.admin.lastIndexOf(':') + 1);
+    t.same(await runCli(['health', '--admin', `${every}:${at}`]), HEALTHY);
   });
 }
 
@@ -69,7 +73,7 @@ t.test('a proxy that drains lives, as its tunnels do', async (t) => {
   t.equal(await stopped, 0);
   t.match(
     await unhealthy(t, ['--admin', proxy.admin]),
-    /nothing listens on [\d.:]+: the proxy is not running, its log says why; .*SPLICEWAY_ADMIN/,
+    /nothing listens on [\d.:]+: the proxy is not running, .* or its --admin is another one: give .* banner/,
     'and is unhealthy when it has ended',
   );
 });
@@ -88,6 +92,21 @@ t.test('whoever does not answer in time is unhealthy, and is not waited for', as
       }),
       `127.0.0.1:${port} did not answer within 0.2s: `,
     );
+});
+
+t.test('asked at the port of the tunnels, it says that the admin listener has another', async (t) => {
+  for (const listen of ['127.0.0.1:0', '[::1]:0']) {
+    const { host, port } = await startProxy(t, ['--listen', listen]);
+    const asked = formatAuthority(host, port);
+    t.match(
+      await unhealthy(t, ['--admin', asked]),
+      `${asked} is the --listen of a proxy, and its --admin is another port: `,
+    );
+  }
+});
+
+t.test('the help says that a proxy that drains lives', async (t) => {
+  t.match((await runCli(['health', '--help'])).stdout, /A proxy that\s+drains lives/);
 });
 
 t.test('another program on the port is not taken for the proxy', async (t) => {

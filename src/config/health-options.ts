@@ -7,7 +7,7 @@ export const HEALTH_OPTIONS = {
   admin: option({
     ...OPTIONS.admin,
     placeholder: 'HOST:PORT',
-    help: 'Where the proxy has its admin listener. 0.0.0.0 and [::] are asked on loopback.',
+    help: 'Where the proxy has its admin listener. 0.0.0.0 and [::] are asked on both loopback addresses.',
     parse: parseAsked,
   }),
   healthTimeout: option({

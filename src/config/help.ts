@@ -89,7 +89,8 @@ export function healthHelp(): string {
   return help(HEALTH, {
     begin: `Asks a proxy that runs on the same machine, or in the same container, for /live: a health check for
 images that have neither curl nor a shell. With the variables and the file that the proxy has, it
-finds the admin listener by itself; of all their options it reads only those below.
+finds the admin listener by itself; of all their options it reads only those below. A proxy that
+drains lives: it still has tunnels. Only /ready says that it takes no new ones.
 
   HEALTHCHECK CMD ["spliceway", "health"]
   docker exec CONTAINER spliceway health

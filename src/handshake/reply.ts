@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { TunnelError } from '../reasons.js';
 
 /** The name spliceway goes by in `Proxy-Status` (RFC 9209 §2). */
-const PROXY_NAME = 'spliceway';
+export const PROXY_NAME = 'spliceway';
 
 /** The header that carries a tunnel's id, as the log does: stunnel logs the headers of a 2xx too. */
 export const TUNNEL_ID_HEADER = 'Spliceway-Tunnel-Id';
