@@ -79,17 +79,18 @@ function comparable(objects: readonly PrintedObject[]): readonly unknown[] {
     .map(({ plain }) => plain);
 }
 
-for (const [name, parameters] of Object.entries(KUSTOMIZATIONS)) {
+for (const [name, parameters] of Object.entries(KUSTOMIZATIONS))
   t.test(`${name} renders what manifest proxy ${parameters.join(' ')} prints`, async (t) => {
     const rendered = comparable(await render(join(copyWith(t), name)));
     t.strictSame(rendered, comparable(proxyManifests(parameters, { version }).objects));
   });
 
-  t.test(`so does ${name} with an inventory: namespace, name and allow list are in it`, async (t) => {
-    const { copy, file } = copyFor(t, INVENTORY);
+t.test('both do so with an inventory, whose namespace, name and allow list are in them', async (t) => {
+  const { copy, file } = copyFor(t, INVENTORY);
+  for (const [name, parameters] of Object.entries(KUSTOMIZATIONS)) {
     const objects = await render(join(copy, name));
     const printed = proxyManifests([...parameters, '--inventory', file], { version }).objects;
-    t.strictSame(comparable(objects), comparable(printed));
+    t.strictSame(comparable(objects), comparable(printed), name);
     t.match(
       objects.find(({ kind }) => kind === 'ConfigMap'),
       {
@@ -97,26 +98,23 @@ for (const [name, parameters] of Object.entries(KUSTOMIZATIONS)) {
         data: { SPLICEWAY_ALLOW: 'dvm-*.apps.target.example:443 api.target.example:6443' },
       },
     );
-  });
-}
-
-t.test('an image of the inventory is the one of both, and what it leaves out is left out', async (t) => {
-  const image = 'registry.example:5000/tunnels/spliceway:1';
-  const { copy } = copyFor(t, `${INVENTORY}image: ${image}\nwithout: [ServiceMonitor, Namespace]\n`);
-  for (const name of Object.keys(KUSTOMIZATIONS)) {
-    const objects = await render(join(copy, name));
-    t.notOk(objects.some(({ kind }) => kind === 'ServiceMonitor' || kind === 'Namespace'));
-    t.match(JSON.stringify(objects), `"image":"${image}"`);
   }
 });
 
-t.test('a new egress firewall is for OpenShift alone, and there once', async (t) => {
-  const { copy } = copyFor(t, `${INVENTORY}egress-firewall: new\n`);
-  for (const [name, count] of Object.entries({ base: 0, openshift: 1 })) {
-    const objects = await render(join(copy, name));
-    t.equal(objects.filter(({ kind }) => kind === 'EgressFirewall').length, count, name);
-  }
-});
+t.test(
+  'the image is that of the inventory, what it leaves out is left out, a firewall is there once',
+  async (t) => {
+    const image = 'registry.example:5000/tunnels/spliceway:1';
+    const more = `image: ${image}\nwithout: [ServiceMonitor, Namespace]\negress-firewall: new\n`;
+    const { copy } = copyFor(t, INVENTORY + more);
+    for (const [name, firewalls] of Object.entries({ base: 0, openshift: 1 })) {
+      const objects = await render(join(copy, name));
+      t.notOk(objects.some(({ kind }) => kind === 'ServiceMonitor' || kind === 'Namespace'));
+      t.equal(objects.filter(({ kind }) => kind === 'EgressFirewall').length, firewalls, name);
+      t.match(JSON.stringify(objects), `"image":"${image}"`);
+    }
+  },
+);
 
 t.test('other options are another Deployment, so that the pods are replaced', async (t) => {
   const templates = [];
