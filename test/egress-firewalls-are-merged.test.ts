@@ -3,6 +3,7 @@ import { parse } from 'yaml';
 import { sourceFirewalls } from '../src/commands/manifests/egress-firewall.js';
 import type { EgressRule } from '../src/commands/manifests/firewall-kinds.js';
 import { materialOf, printManifest } from './fixtures/print-manifest.js';
+import { runCli } from './fixtures/run-cli.js';
 
 const OPTIONS = ['--proxy', '192.0.2.10:3128', '--source-namespace', 'shop'];
 const OURS = '{type: Allow, to: {cidrSelector: 192.0.2.10/32}, ports: [{protocol: TCP, port: 3128}]}';
@@ -257,12 +258,12 @@ t.test('a proxy given by name is a dnsName; OpenShift SDN gets no ports', async 
 
 t.test('what cannot be merged is said with the way out, and nothing is printed', async (t) => {
   const good = firewall([]);
-  const of = (namespace: string) => good.replace('shop', namespace);
   const cases: readonly (readonly [files: readonly string[], says: RegExp, ...argv: string[]])[] = [
     [
       ['kind: Deployment\nmetadata: {name: a, namespace: shop}\n'],
       /0\.yaml:1: Deployment is neither EgressFirewall nor EgressNetworkPolicy, .*: take it out$/,
     ],
+    [['metadata: {name: a, namespace: shop}\n'], /0\.yaml:1: an object without kind is neither EgressF/],
     [[`${good}---\n\n${good.replace('EgressFirewall', 'Route')}`], /0\.yaml:8: Route is neither/],
     [
       [good],
@@ -280,11 +281,6 @@ t.test('what cannot be merged is said with the way out, and nothing is printed',
     ],
     [[good.replace(', namespace: shop', '')], /needs a name and a namespace in its metadata: add them$/],
     [[good.replace('default', 'mine')], /no EgressFirewall of another name than default: rename mine$/],
-    [
-      [of('cart')],
-      /0\.yaml has objects of cart, and none of shop, spliceway: give another file, or the namespace with --source-namespace or --namespace$/,
-    ],
-    [['# empty\n'], /0\.yaml has no object, and none of shop/],
     [
       [good, good],
       /1\.yaml:1: a second EgressFirewall of the namespace shop, the first is in .*0\.yaml:1: there can be one, so put their rules together$/,
@@ -362,4 +358,31 @@ t.test('a file of many firewalls is read once, and not for each of them', (t) =>
   );
   t.equal(reads, 1);
   t.end();
+});
+
+t.test('a file with nothing for these namespaces stops nothing, and is told', async (t) => {
+  const options = [...OPTIONS, '--source-namespace', 'blog'];
+  const policies = printManifest('source', options);
+  const files = {
+    'list.yaml': 'apiVersion: v1\nitems: []\nkind: List\nmetadata:\n  resourceVersion: ""\n',
+    'list.json': '{"apiVersion": "v1", "items": [], "kind": "List"}',
+    'empty.yaml': '',
+    'others.yaml': firewall([]).replace('shop', 'cart'),
+    'ours.yaml': policies,
+  };
+  const directory = t.testdir(files);
+  for (const name of Object.keys(files)) {
+    const file = `${directory}/${name}`;
+    const expected = {
+      code: 0,
+      stdout: policies,
+      stderr: `spliceway: ${file} has no EgressFirewall of shop, blog: nothing to merge there\n`,
+    };
+    t.same(await runCli(['manifest', 'source', ...options, '--merge', file]), expected, name);
+  }
+  t.same(await runCli(['manifest', 'target', ...OPTIONS, '--merge', `${directory}/others.yaml`]), {
+    code: 0,
+    stdout: printManifest('target', OPTIONS),
+    stderr: 'spliceway: --merge changes nothing here: source and proxy are the parts with egress firewalls\n',
+  });
 });

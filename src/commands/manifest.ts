@@ -10,6 +10,7 @@ import { reportLint } from './manifests/lint/report.js';
 import { type ExistingFile, type Manifest, ManifestFailure, type Material } from './manifests/manifest.js';
 import { describeParts, NEEDS, PARTS, type Part } from './manifests/parts.js';
 import { printManifests } from './manifests/print.js';
+import { warningsOf } from './manifests/warnings.js';
 import { TOOLKITS } from './mtc/toolkits.js';
 
 /** The whole help of the command. */
@@ -52,10 +53,19 @@ export async function manifest(
     return code;
   }
   const parts = pickParts(words.length === 0 ? ['proxy'] : words);
+  const idle = parts.find(({ merges }) => merges === undefined);
+  if (config.unmerge.length > 0 && idle !== undefined)
+    throw new ConfigError(['--unmerge is for the egress firewalls of source and proxy: print one of them']);
   const material: Material = withPassword(
-    { ...config, version, toolkit: TOOLKITS[config.mtc], existing: config.merge.map(readExisting) },
+    {
+      ...config,
+      version,
+      toolkit: TOOLKITS[config.mtc],
+      existing: [...config.merge, ...config.unmerge].map(readExisting),
+    },
     parts,
   );
+  for (const warning of warningsOf(material, parts)) process.stderr.write(`spliceway: ${warning}\n`);
   const made = parts.map(({ make }) => make(material));
   const texts = made.filter((each) => typeof each === 'string');
   if (texts.length > 0 && made.length > 1)
@@ -101,7 +111,8 @@ function withPassword(material: Material, parts: readonly Part[]): Material {
     return value === undefined || (Array.isArray(value) && value.length === 0);
   });
   // Who prints the proxy's Secret may have a password invented, and then it is in the other parts of the same output, too.
-  const printsSecret = parts.includes(PARTS.proxy) && !material.without.includes('Secret');
+  const printsSecret =
+    parts.includes(PARTS.proxy) && !material.without.includes('Secret') && material.unmerge.length === 0;
   const invents = printsSecret && material.password === undefined;
   const problems = missing
     .filter((key) => !(invents && key === 'password'))

@@ -77,4 +77,11 @@ export const MANIFEST_CONTRADICTIONS: readonly Contradiction<Inventory>[] = [
     find: ({ replicas, maxReplicas }) =>
       replicas <= maxReplicas ? [] : ['--max-replicas must not be less than --replicas'],
   },
+  {
+    between: ['merge', 'unmerge'],
+    find: ({ merge, unmerge }) =>
+      merge.length === 0 || unmerge.length === 0
+        ? []
+        : ['--merge puts rules in and --unmerge takes them out: give one or the other'],
+  },
 ];

@@ -218,6 +218,14 @@ export const MANIFEST_OPTIONS = {
     help: 'An EgressFirewall or EgressNetworkPolicy that exists, or several: there can be one in a namespace, so the rules are put into it.',
     parse: parseFile,
   }),
+  unmerge: option({
+    name: 'unmerge',
+    placeholder: 'FILE',
+    repeatable: 'words',
+    group: 'Modes',
+    help: 'For after the migration: print these again without the rules that --merge puts in, and nothing else.',
+    parse: parseFile,
+  }),
   lint: option({
     name: 'lint',
     placeholder: 'FILE|-',

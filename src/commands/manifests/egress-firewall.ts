@@ -1,6 +1,6 @@
 import { type EgressFirewall, type EgressRule, FIREWALL_KINDS, type FirewallKind } from './firewall-kinds.js';
 import { type Manifest, ManifestFailure, type Material } from './manifest.js';
-import { findFirewalls, mergeRules } from './merge.js';
+import { findFirewalls, mergeRules, unmergeRules } from './merge.js';
 import { proxyAddress } from './proxy-address.js';
 import type { YamlObject } from './yaml-objects.js';
 
@@ -22,9 +22,9 @@ export function sourceFirewalls(material: Material, namespaces: readonly string[
  * `ManifestFailure` where a firewall is asked for and `--target-router` is missing.
  */
 export function proxyFirewalls(material: Material): readonly Manifest[] {
-  const { namespace, targetRouter, targetApi, egressFirewall } = material;
+  const { namespace, targetRouter, targetApi } = material;
   const existing = findFirewalls(material).get(namespace);
-  if (egressFirewall === 'existing' && existing === undefined) return [];
+  if (existing === undefined && !makesNew(material)) return [];
   if (targetRouter.length === 0)
     throw new ManifestFailure(
       `the egress firewall of ${namespace} must let the proxy reach the router of the target: add its addresses, as in --target-router 203.0.113.10/32`,
@@ -60,18 +60,21 @@ function firewallOf(
   }: {
     readonly namespace: string;
     readonly rules: readonly EgressRule[];
-    /** The firewall that the namespace has already, as far as `--merge` tells. */
+    /** The firewall that the namespace has already, as far as `--merge` or `--unmerge` tells. */
     readonly existing: YamlObject | undefined;
   },
 ): readonly Manifest[] {
   const kind = FIREWALL_KINDS[material.network];
   const rules = material.network === 'sdn' ? wanted.map(forSdn) : wanted;
-  const [merged, fresh] = [mergedComment(kind), freshComment(kind)];
+  const [merged, fresh, emptied] = [mergedComment(kind), freshComment(kind), emptiedComment(kind)];
+  const generated = [merged, fresh, emptied, UNMERGED_COMMENT];
   if (existing !== undefined) {
-    const { document, object } = mergeRules(existing, { rules, generated: [merged, fresh], kind });
-    return [{ comment: merged, object, document }];
+    if (material.unmerge.length === 0)
+      return [{ comment: merged, ...mergeRules(existing, { rules, generated, kind }) }];
+    const left = unmergeRules(existing, { rules, generated });
+    return [{ comment: left.object.spec.egress.length === 0 ? emptied : UNMERGED_COMMENT, ...left }];
   }
-  if (material.egressFirewall === 'existing' || rules.length === 0) return [];
+  if (!makesNew(material) || rules.length === 0) return [];
   const { apiVersion, name } = kind;
   const object: EgressFirewall = {
     ...{ apiVersion, kind: kind.kind, metadata: { name, namespace } },
@@ -80,9 +83,21 @@ function firewallOf(
   return [{ comment: fresh, object }];
 }
 
+function makesNew({ egressFirewall, unmerge }: Material): boolean {
+  return egressFirewall === 'new' && unmerge.length === 0;
+}
+
+const UNMERGED_COMMENT = `What was there, without the rules for the migration: apply it after the migration. A rule that did the very same before
+it is gone as well.`;
+
+function emptiedComment({ resource }: FirewallKind): string {
+  return `It had no rules but those for the migration: after it, the object can be deleted, instead of applying this:
+kubectl delete ${resource} -n NAMESPACE NAME`;
+}
+
 function mergedComment({ kind }: FirewallKind): string {
   return `What was there, with the rules for the migration before the Deny that would shadow them: the first rule that
-fits decides.${kind === 'EgressFirewall' ? '' : ' OpenShift SDN knows no ports.'} It is for every pod of the namespace. Delete the rules of the migration after it.`;
+fits decides.${kind === 'EgressFirewall' ? '' : ' OpenShift SDN knows no ports.'} It is for every pod of the namespace. Afterwards --unmerge FILE takes them out.`;
 }
 
 function freshComment({ kind, resource, plugin }: FirewallKind): string {

@@ -29,11 +29,11 @@ export interface Material extends Inventory {
   readonly version: string;
   /** What `--mtc` puts into the clusters. */
   readonly toolkit: Toolkit;
-  /** Objects that exist already, from `--merge`: the texts of the files by their paths. */
+  /** Objects that exist already, from `--merge` or `--unmerge`: the texts of the files by their paths. */
   readonly existing: readonly ExistingFile[];
 }
 
-/** A file given with `--merge`. */
+/** A file given with `--merge` or `--unmerge`. */
 export interface ExistingFile {
   readonly path: string;
   readonly text: string;

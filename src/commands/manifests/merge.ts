@@ -2,22 +2,22 @@ import { Document, isMap, isNode, isScalar, isSeq, type Node, type YAMLMap, type
 import { overlap, type SeenRule, seenRule } from './egress-rules.js';
 import type { EgressFirewall, EgressRule, FirewallKind } from './firewall-kinds.js';
 import { FIREWALL_KINDS } from './firewall-kinds.js';
-import { ManifestFailure, type Material } from './manifest.js';
+import { type ExistingFile, ManifestFailure, type Material } from './manifest.js';
 import { firstComment, readYamlObjects, type YamlObject } from './yaml-objects.js';
 
 /**
- * The egress firewalls given with `--merge`, by their namespaces. Those of namespaces that are neither migrated nor the
- * proxy's are left alone: `kubectl get -A` prints them all.
+ * The egress firewalls given with `--merge` or `--unmerge`, by their namespaces. Those of namespaces that are neither
+ * migrated nor the proxy's are left alone, for `kubectl get -A` prints them all, and so are NetworkPolicies, which our own
+ * output has beside them.
  *
- * Throws `ManifestFailure` for whatever is not the kind that `--network` has, and cannot be merged.
+ * Throws `ManifestFailure` for whatever else is not the kind that `--network` has, and cannot be merged.
  */
 export function findFirewalls(material: Material): ReadonlyMap<string, YamlObject> {
   const kind = FIREWALL_KINDS[material.network];
   const ours = new Set([...material.sourceNamespace, material.namespace]);
   const found = new Map<string, YamlObject>();
   for (const file of material.existing) {
-    const objects = readYamlObjects(file).map((object) => ({ object, namespace: namespaceOf(object, kind) }));
-    for (const { object, namespace } of objects) {
+    for (const { object, namespace } of firewallsIn(file, kind)) {
       if (!ours.has(namespace)) continue;
       const other = found.get(namespace);
       if (other !== undefined)
@@ -26,12 +26,23 @@ export function findFirewalls(material: Material): ReadonlyMap<string, YamlObjec
         );
       found.set(namespace, object);
     }
-    if (!objects.some(({ namespace }) => ours.has(namespace)))
-      throw new ManifestFailure(
-        `${file.path} has ${objects.length === 0 ? 'no object' : `objects of ${[...new Set(objects.map(({ namespace }) => namespace))].join(', ')}`}, and none of ${[...ours].join(', ')}: give another file, or the namespace with --source-namespace or --namespace`,
-      );
   }
   return found;
+}
+
+/** What to say of files that have nothing for any of these namespaces, a line each. Throws as {@link findFirewalls}. */
+export function describeNeedless(material: Material, namespaces: readonly string[]): readonly string[] {
+  const kind = FIREWALL_KINDS[material.network];
+  const what = material.unmerge.length > 0 ? 'take out' : 'merge';
+  return material.existing
+    .filter((file) => !firewallsIn(file, kind).some(({ namespace }) => namespaces.includes(namespace)))
+    .map(({ path }) => `${path} has no ${kind.kind} of ${namespaces.join(', ')}: nothing to ${what} there`);
+}
+
+/** A firewall of somebody's with its rules changed. */
+export interface ChangedFirewall {
+  readonly document: Document;
+  readonly object: EgressFirewall;
 }
 
 /**
@@ -39,7 +50,8 @@ export function findFirewalls(material: Material): ReadonlyMap<string, YamlObjec
  * none), and not at all where an earlier Allow does what it does. Everything else stays: other rules, their order,
  * comments. What the API server added goes, for it does not take that back.
  *
- * `generated` are comments of ours, of which none is kept: the object is printed with a new one.
+ * `generated` are comments of ours, of which none is kept: the object is printed with a new one. Throws `ManifestFailure`
+ * where it is no firewall, or would have too many rules.
  */
 export function mergeRules(
   existing: YamlObject,
@@ -48,23 +60,60 @@ export function mergeRules(
     readonly generated: readonly string[];
     readonly kind: FirewallKind;
   },
-): { readonly document: Document; readonly object: EgressFirewall } {
-  const { where, node } = existing;
+): ChangedFirewall {
+  const { where } = existing;
   const { rules, generated, kind } = options;
-  removeServerFields(node);
-  keepOwnComment(existing, generated);
-  const document = new Document<Node>(node);
-  if (existing.comment !== undefined) document.comment = existing.comment;
-  const egress = node.getIn(['spec', 'egress']);
-  if (!isSeq(egress)) throw new ManifestFailure(`${where}: spec.egress is not a list of rules`);
-  const problem = rules.map((rule) => insertRule(egress, { rule, document })).find((each) => each);
-  if (problem !== undefined) throw new ManifestFailure(`${where}: ${problem}`);
+  const { document, egress } = openFirewall(existing, generated);
+  for (const rule of rules) insertRule(egress, { rule, document, where });
   if (egress.items.length > kind.maxRules)
     throw new ManifestFailure(
       `${where}: ${egress.items.length} rules, and ${kind.kind} takes ${kind.maxRules}: put some into wider ranges`,
     );
   // All that its type says has been looked at here and in namespaceOf.
   return { document, object: document.toJS() as EgressFirewall };
+}
+
+/**
+ * An existing firewall without these rules: {@link mergeRules} put them there, or they do the very same. Everything else
+ * stays, as there. Throws `ManifestFailure` where it is no firewall.
+ */
+export function unmergeRules(
+  existing: YamlObject,
+  { rules, generated }: { readonly rules: readonly EgressRule[]; readonly generated: readonly string[] },
+): ChangedFirewall {
+  const { document, egress } = openFirewall(existing, generated);
+  const seen = seenRules(egress, { document, where: existing.where });
+  egress.items = egress.items.filter((_, index) => {
+    const each = seen[index];
+    return each === undefined || !rules.some((rule) => isSame(each, { ...rule, to: { ...rule.to } }));
+  });
+  // Above the first rule it belongs to the list.
+  const above = (egress.commentBefore ?? '').split('\n').filter((line) => line !== RULE_COMMENT);
+  egress.commentBefore = above.join('\n') || null;
+  return { document, object: document.toJS() as EgressFirewall };
+}
+
+function openFirewall(
+  existing: YamlObject,
+  generated: readonly string[],
+): { readonly document: Document<Node>; readonly egress: YAMLSeq } {
+  const { where, node } = existing;
+  removeServerFields(node);
+  keepOwnComment(existing, generated);
+  const document = new Document<Node>(node);
+  if (existing.comment !== undefined) document.comment = existing.comment;
+  const egress = node.getIn(['spec', 'egress']);
+  if (!isSeq(egress)) throw new ManifestFailure(`${where}: spec.egress is not a list of rules`);
+  return { document, egress };
+}
+
+function firewallsIn(
+  file: ExistingFile,
+  kind: FirewallKind,
+): readonly { readonly object: YamlObject; readonly namespace: string }[] {
+  return readYamlObjects(file)
+    .filter(({ node }) => node.get('kind') !== 'NetworkPolicy')
+    .map((object) => ({ object, namespace: namespaceOf(object, kind) }));
 }
 
 function namespaceOf({ where, node }: YamlObject, kind: FirewallKind): string {
@@ -74,7 +123,7 @@ function namespaceOf({ where, node }: YamlObject, kind: FirewallKind): string {
   const other = Object.entries(FIREWALL_KINDS).find(([, row]) => row.kind === found);
   if (other === undefined)
     throw new ManifestFailure(
-      `${where}: ${found} is neither EgressFirewall nor EgressNetworkPolicy, which --merge is for: take it out`,
+      `${where}: ${node.has('kind') ? found : 'an object without kind'} is neither EgressFirewall nor EgressNetworkPolicy, which --merge and --unmerge are for: take it out`,
     );
   if (found !== kind.kind)
     throw new ManifestFailure(
@@ -93,26 +142,37 @@ function namespaceOf({ where, node }: YamlObject, kind: FirewallKind): string {
   return namespace;
 }
 
-/** @returns what is wrong with a rule that is there */
+function seenRules(
+  egress: YAMLSeq,
+  { document, where }: { readonly document: Document<Node>; readonly where: string },
+): readonly SeenRule[] {
+  return egress.items.map((item, index) => {
+    const read = isNode(item) ? seenRule(item.toJS(document)) : undefined;
+    if (read === undefined)
+      throw new ManifestFailure(
+        `${where}: rule ${index + 1} of spec.egress has no type Allow or Deny, or no to`,
+      );
+    return read;
+  });
+}
+
+/** Whether it is an Allow that lets through what the other one does, no more and no less. */
+function isSame(seen: SeenRule, wanted: SeenRule): boolean {
+  return seen.type === 'Allow' && overlap(seen, wanted) === 'covers' && overlap(wanted, seen) === 'covers';
+}
+
 function insertRule(
   egress: YAMLSeq,
-  { rule, document }: { readonly rule: EgressRule; readonly document: Document<Node> },
-): string | undefined {
-  const seen: SeenRule[] = [];
-  for (const [index, item] of egress.items.entries()) {
-    const read = isNode(item) ? seenRule(item.toJS(document)) : undefined;
-    if (read === undefined) return `rule ${index + 1} of spec.egress has no type Allow or Deny, or no to`;
-    seen.push(read);
-  }
+  options: { readonly rule: EgressRule; readonly document: Document<Node>; readonly where: string },
+): void {
+  const { rule, document } = options;
+  const seen = seenRules(egress, options);
   const wanted = { ...rule, to: { ...rule.to } };
   const shadow = seen.findIndex((each) => each.type === 'Deny' && overlap(each, wanted) !== 'none');
   const until = shadow === -1 ? seen.length : shadow;
   const before = seen.slice(0, until);
-  if (before.some((each) => each.type === 'Allow' && overlap(each, wanted) === 'covers')) return undefined;
-  const late = seen.findIndex(
-    (each) =>
-      each.type === 'Allow' && overlap(each, wanted) === 'covers' && overlap(wanted, each) === 'covers',
-  );
+  if (before.some((each) => each.type === 'Allow' && overlap(each, wanted) === 'covers')) return;
+  const late = seen.findIndex((each) => isSame(each, wanted));
   const [moved] = late === -1 ? [] : egress.items.splice(late, 1);
   const inserted = moved ?? document.createNode(rule);
   if (moved === undefined && !egress.flow && isNode(inserted)) inserted.commentBefore = RULE_COMMENT;
@@ -124,7 +184,6 @@ function insertRule(
   }
   if (egress.items.length === 0) egress.flow = false;
   egress.items.splice(until, 0, inserted);
-  return undefined;
 }
 
 const RULE_COMMENT = ' For the migration through the proxy.';

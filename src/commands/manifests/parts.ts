@@ -19,6 +19,8 @@ export interface Part {
   readonly needs: readonly (keyof typeof NEEDS)[];
   /** Objects for `kubectl apply`, or the text of a file of another kind, which is printed alone. */
   readonly make: (material: Material) => readonly Manifest[] | string;
+  /** Namespaces whose egress firewalls `--merge` and `--unmerge` change; absent: none. */
+  readonly merges?: (material: Material) => readonly string[];
 }
 
 /** What to write for an option that a part needs and nobody gave. */
@@ -36,11 +38,17 @@ export const PARTS = {
     needs: [],
     make: inventoryFile,
   },
-  proxy: { summary: 'the proxy, on the cluster where it runs', needs: [], make: proxyObjects },
+  proxy: {
+    summary: 'the proxy, on the cluster where it runs',
+    needs: [],
+    make: proxyObjects,
+    merges: ({ namespace }) => [namespace],
+  },
   source: {
     summary: 'what lets the pods of the source reach the proxy: the source cluster',
     needs: ['proxy', 'sourceNamespace'],
     make: sourceObjects,
+    merges: ({ sourceNamespace }) => [...new Set(sourceNamespace)],
   },
   target: {
     summary: 'what lets the router reach the pods of the target: the target cluster',

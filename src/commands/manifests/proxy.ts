@@ -23,9 +23,10 @@ const MAKERS: Readonly<
 
 /**
  * The proxy itself: its objects in the order in which they need each other, without the kinds of `--without`; and the egress
- * firewall of its namespace, where one is asked for.
+ * firewall of its namespace, where one is asked for. With `--unmerge` that alone.
  */
 export function proxyObjects(material: Material): readonly Manifest[] {
+  if (material.unmerge.length > 0) return proxyFirewalls(material);
   const kinds = PROXY_KINDS.filter((kind) => !material.without.includes(kind));
   return [...kinds.flatMap((kind) => MAKERS[kind](material, new Set(kinds))), ...proxyFirewalls(material)];
 }
