@@ -89,9 +89,14 @@ function version(): string {
     : 'unknown';
 }
 
-function say(text: string, code: number): number {
-  process.stdout.write(text);
-  return code;
+async function say(text: string, code: number): Promise<number> {
+  const { writeOut } = await import('./standard-output.js');
+  try {
+    await writeOut(text);
+    return code;
+  } catch (error) {
+    return complain(`spliceway: ${error instanceof Error ? error.message : String(error)}\n`, 1);
+  }
 }
 
 function complain(text: string, code: number): number {

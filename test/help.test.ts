@@ -108,3 +108,12 @@ t.test('a reader that has seen enough does not make it fail', async (t) => {
   t.equal(stdout, 'Usage: spliceway serve [OPTIONS]\n0\n');
   t.equal(stderr, '');
 });
+
+t.test('output that cannot be written is a failure with its reason', async (t) => {
+  for (const argv of [['--help'], ['serve', '--help'], ['manifest', 'inventory'], ['rehearse', '--help']])
+    t.match(
+      await runCli(argv, { under: ['bash', '-c', 'exec "$@" > /dev/full', 'bash'] }),
+      { code: 1, stderr: /^spliceway: standard output cannot be written: ENOSPC.*\n$/ },
+      argv.join(' '),
+    );
+});

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { writeOut } from '../standard-output.js';
 import { GENERATIONS } from './mtc/configurations.js';
 import { MOST_PROXIES, type ProxyKind, parseChain } from './rehearsal/chain.js';
 import { describeFailure, RehearsalFailure } from './rehearsal/failure.js';
@@ -31,7 +32,7 @@ export async function rehearse(argv: readonly string[]): Promise<number> {
     return 64;
   }
   if (request.help) {
-    process.stdout.write(HELP);
+    await writeOut(HELP);
     return 0;
   }
   const interruption = new AbortController();
