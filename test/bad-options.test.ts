@@ -194,8 +194,8 @@ t.test('a file that cannot be read, or is no list of options, is named with the 
     folder: {},
   });
   for (const [name, problem] of [
-    ['missing', 'cannot be read: ENOENT: no such file or directory'],
-    ['folder', 'cannot be read: EISDIR'],
+    ['missing', 'does not exist'],
+    ['folder', 'is a directory: give a file in it'],
     ['list', 'is not made of "option: value" lines'],
     ['text', 'is not made of "option: value" lines'],
     ['broken', ':3 is not YAML: Flow sequence in block collection must be'],

@@ -78,7 +78,7 @@ Without PART: proxy. One file for all of them:
   spliceway manifest proxy --inventory migration.yaml | kubectl --context proxy apply -f -
   spliceway manifest source --inventory migration.yaml | kubectl --context source apply -f -
 `,
-    lists: 'Several values of a variable stand\nbetween blanks. ',
+    lists: 'Several values of a variable stand\nbetween blanks; modes are flags alone. ',
     end: '',
     exits: 'Exit code: 0 printed, or no mistake found by --lint; 1 mistakes found, or failed; 64 wrong use.',
   });

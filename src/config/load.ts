@@ -1,5 +1,6 @@
-import { readConfigFile, readFlags, readVariables, type Source } from './sources.js';
-import { type ConfigOf, type OptionRows, type OptionTable, rowsOf } from './table.js';
+import { statSync } from 'node:fs';
+import { type Given, readConfigFile, readFlags, readVariables, type Source } from './sources.js';
+import { type ConfigOf, type OptionRows, type OptionTable, rowsOf, variableOf } from './table.js';
 
 /** The options hold mistakes: all of them. The command line exits 64 (`EX_USAGE` of sysexits(3)). */
 export class ConfigError extends Error {
@@ -63,6 +64,8 @@ export function loadConfig<R extends OptionRows>(
   for (const { between, find } of table.contradictions)
     if (!between.some((key) => broken.has(key))) problems.push(...find(config));
   if (problems.length > 0) throw new ConfigError(problems);
+  if (path !== undefined && table.fileIsComplete)
+    warnings.push(...describeFile({ table, path, file, flags: flags.source, variables: variables.source }));
   if (flags.source.user !== undefined || flags.source.password !== undefined) {
     warnings.push(
       'credentials on the command line are visible to everybody on this machine (ps); use SPLICEWAY_USERNAME and SPLICEWAY_PASSWORD',
@@ -73,4 +76,34 @@ export function loadConfig<R extends OptionRows>(
       'the credentials in --parent are visible to everybody on this machine (ps); use SPLICEWAY_PARENT',
     );
   return { config, words: flags.words, warnings };
+}
+
+/** What is odd about a file that is meant to say everything. */
+function describeFile<R extends OptionRows>(options: {
+  readonly table: OptionTable<R>;
+  readonly path: string;
+  readonly file: Source<R>;
+  readonly flags: Source<R>;
+  readonly variables: Source<R>;
+}): readonly string[] {
+  const { table, path, file, flags, variables } = options;
+  const textOf = (given: readonly Given[] | undefined) => given?.map(({ text }) => text).join('\n');
+  const overridden = rowsOf(table).flatMap(([key, { name }]) => {
+    const said = [flags[key], variables[key], file[key]].map(textOf);
+    const [flag, variable, inFile] = said;
+    if (flag !== undefined || variable === undefined || inFile === undefined || variable === inFile)
+      return [];
+    return [`the variable ${variableOf(name)} wins over ${name} in ${path}: unset it, or take the key out`];
+  });
+  const isOpen = file.password !== undefined && isReadableByOthers(path);
+  return [
+    ...overridden,
+    ...(isOpen ? [`others may read ${path}, which holds a password: chmod 600 ${path}`] : []),
+  ];
+}
+
+/** Pipes, as shells make them of other programs' output, are nobody else's. */
+function isReadableByOthers(path: string): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat?.isFile() === true && (stat.mode & 0o044) !== 0;
 }

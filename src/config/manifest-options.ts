@@ -26,7 +26,7 @@ export const PROXY_KINDS = [
 /** One of {@link PROXY_KINDS}. */
 export type ProxyKind = (typeof PROXY_KINDS)[number];
 
-/** Every option of `spliceway manifest`, which are also the keys of an inventory: a table with a row for each. */
+/** Every option of `spliceway manifest`, which are also the keys of an inventory but for the modes: a table, over 300 lines since it has a row for each. */
 export const MANIFEST_OPTIONS = {
   namespace: option({
     name: 'namespace',
@@ -50,6 +50,13 @@ export const MANIFEST_OPTIONS = {
     group: 'Proxy',
     help: "The image, as the cluster pulls it. Without: spliceway of this version in NAMESPACE, from OpenShift's own registry.",
     parse: parseImage,
+  }),
+  pullSecret: option({
+    name: 'pull-secret',
+    placeholder: 'NAME',
+    group: 'Proxy',
+    help: 'A Secret in NAMESPACE that the cluster needs to pull the image, such as of a private registry.',
+    parse: parseSecretName,
   }),
   replicas: option({
     name: 'replicas',
@@ -215,6 +222,7 @@ export const MANIFEST_OPTIONS = {
     placeholder: 'FILE',
     repeatable: 'words',
     group: 'Modes',
+    flagOnly: true,
     help: 'An EgressFirewall or EgressNetworkPolicy that exists, or several: there can be one in a namespace, so the rules are put into it.',
     parse: parseFile,
   }),
@@ -223,6 +231,7 @@ export const MANIFEST_OPTIONS = {
     placeholder: 'FILE',
     repeatable: 'words',
     group: 'Modes',
+    flagOnly: true,
     help: 'For after the migration: print these again without the rules that --merge puts in, and nothing else.',
     parse: parseFile,
   }),
@@ -231,6 +240,7 @@ export const MANIFEST_OPTIONS = {
     placeholder: 'FILE|-',
     repeatable: 'words',
     group: 'Modes',
+    flagOnly: true,
     help: 'Print nothing but the mistakes of these manifests, or squid.conf, each with its fix; exit 1 where there are any. More files may follow.',
     parse: parseFile,
   }),
@@ -256,6 +266,13 @@ function parseServiceName(text: string): Parsed<string> {
       };
 }
 
+/** A subdomain of RFC 1123, as names of Secrets are. */
+function parseSecretName(text: string): Parsed<string> {
+  return text.length <= 253 && /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/.test(text)
+    ? { value: text }
+    : { problem: 'must be the name of a Secret: lower-case letters, digits, dashes and dots' };
+}
+
 function parseImage(text: string): Parsed<string> {
   return /^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,254}$/.test(text)
     ? { value: text }
@@ -264,7 +281,9 @@ function parseImage(text: string): Parsed<string> {
 
 function parseReplicas(text: string): Parsed<number> {
   const parsed = parseCount(text);
-  return parsed.value === 0 ? { problem: 'must be 1 or more' } : parsed;
+  return parsed.value === undefined || parsed.value === 0
+    ? { problem: 'must be a whole number from 1 to 999999999' }
+    : parsed;
 }
 
 function parseKind(text: string): Parsed<ProxyKind> {

@@ -114,6 +114,7 @@ export function parseUserName(text: string): Parsed<string> {
 
 /** A password of Basic credentials. */
 export function parsePassword(text: string): Parsed<string> {
+  if (text === '') return { problem: 'is empty' };
   return /^\P{Cc}+$/u.test(text)
     ? { value: text }
     : { problem: 'must be a password without control characters' };

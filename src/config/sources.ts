@@ -47,7 +47,13 @@ export function readFlags<R extends OptionRows>(
       continue;
     }
     if (flag === undefined) {
-      problems.push(`argument ${at + 1} is not an option; options begin with --`);
+      // Shown only where it is all but the name of an option, and so no password.
+      const hint = didYouMean(table, word, (each) => `--${each}`);
+      problems.push(
+        hint === '' || !word.startsWith('-')
+          ? `argument ${at + 1} is not an option; options begin with --`
+          : `${word} is not an option${hint}`,
+      );
       continue;
     }
     const name = flag.slice('--'.length);
@@ -77,7 +83,7 @@ export function readFlags<R extends OptionRows>(
 /**
  * Reads the `SPLICEWAY_*` variables. An empty one counts as unset: it is what a template leaves where nothing was set.
  *
- * @param warnings unknown variables are added here, by name
+ * @param warnings variables that are ignored are added here, by name
  */
 export function readVariables<R extends OptionRows>(
   table: OptionTable<R>,
@@ -91,7 +97,10 @@ export function readVariables<R extends OptionRows>(
     const parts =
       row.repeatable === undefined ? [text] : text.split(row.repeatable === 'words' ? /\s+/ : /\n/);
     const given = parts.filter((part) => part.trim() !== '').map((part) => ({ text: part, where }));
-    if (given.length > 0) source[key] = given;
+    if (given.length === 0) continue;
+    if (row.flagOnly)
+      warnings.push(`the variable ${where} is ignored: give --${row.name} on the command line`);
+    else source[key] = given;
   }
   // All commands may be run with the same variables.
   const known = new Set(
@@ -128,7 +137,7 @@ export function readConfigFile<R extends OptionRows>(
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    problems.push(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    problems.push(unreadable(table, path, error));
     return {};
   }
   const lines = new LineCounter();
@@ -154,8 +163,10 @@ export function readConfigFile<R extends OptionRows>(
     if (optionKey === undefined || row === undefined) {
       if (table.sharesFile) continue;
       // A key that does not look like one may be a password in the wrong place.
-      const shown = /^[a-z-]{1,40}$/.test(name) ? JSON.stringify(name) : 'the key';
+      const shown = /^[A-Za-z-]{1,40}$/.test(name) ? JSON.stringify(name) : 'the key';
       problems.push(`${line} ${notAnOption(table, name, { shown, write: (each) => each })}`);
+    } else if (row.flagOnly) {
+      problems.push(`${where} cannot stand in a file: give --${name} on the command line`);
     } else if (texts.includes(undefined) || (isSeq(value) && row.repeatable === undefined)) {
       const expected = row.repeatable === undefined ? 'a single value' : 'a value or a list of values';
       problems.push(`${where} must be ${expected}; ${QUOTING}`);
@@ -168,6 +179,18 @@ export function readConfigFile<R extends OptionRows>(
     }
   }
   return source;
+}
+
+function unreadable(
+  table: Pick<OptionTable, 'command' | 'fileIsComplete'>,
+  path: string,
+  error: unknown,
+): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'EISDIR') return `${path} is a directory: give a file in it`;
+  if (code === 'ENOENT')
+    return `${path} does not exist${table.fileIsComplete ? `; ${table.command} inventory writes one` : ''}`;
+  return `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`;
 }
 
 const QUOTING = 'values that begin with a special character, such as * or [, need quotes';

@@ -12,6 +12,8 @@ export interface OptionRow<T> {
   readonly required?: string;
   /** May be given more than once; each value is parsed by itself. How a variable holds several. */
   readonly repeatable?: 'words' | 'lines';
+  /** It says what this one call is to do, and is neither a variable nor a key of the file. */
+  readonly flagOnly?: true;
   /** Its value never appears in a message. */
   readonly secret?: true;
   readonly group: (typeof GROUPS)[number];
@@ -50,6 +52,11 @@ export interface OptionTable<R extends OptionRows = OptionRows> {
   readonly takesWords?: true;
   /** Its file is another command's: what else stands there is not looked at. */
   readonly sharesFile?: true;
+  /**
+   * Its file says everything, and holds a password: warn where a variable, which may be there for another command, says
+   * something else, and where others may read the file.
+   */
+  readonly fileIsComplete?: true;
   /** What only several options together tell; most commands share most of them. */
   readonly contradictions: readonly Contradiction<ConfigOf<R>>[];
 }

@@ -24,6 +24,7 @@ export const MANIFEST: OptionTable<typeof MANIFEST_OPTIONS> = {
   command: 'spliceway manifest',
   rows: MANIFEST_OPTIONS,
   fileFlag: 'inventory',
+  fileIsComplete: true,
   takesWords: true,
   contradictions: MANIFEST_CONTRADICTIONS,
 };
