@@ -3,12 +3,14 @@ import t from 'tap';
 import { PROXY_KINDS } from '../src/config/manifest-options.js';
 import { problemsOf } from './fixtures/kubernetes-schemas.js';
 import { printManifests, proxyManifests } from './fixtures/manifests.js';
+import { runCli } from './fixtures/run-cli.js';
 
 /** Parameters that make a difference for one object or another. */
 const SETS: Readonly<Record<string, readonly string[]>> = {
   'without parameters': [],
   'with all that is known of both clusters': [
     ...['--namespace', 'tunnels', '--name', 'shop', '--image', 'registry.example/spliceway@sha256:abc'],
+    ...['--pull-secret', 'registry.example'],
     ...['--client', '198.51.100.0/24', '--client', '2001:db8:1::/48', '--drain-timeout', '90m'],
     ...['--target-apps', 'apps.target.example', '--target-api', 'api.target.example:6443'],
     ...['--target-router', '203.0.113.10', '--target-router', '2001:db8:2::10'],
@@ -32,9 +34,9 @@ for (const [name, parameters] of Object.entries(SETS))
   });
 
 t.test('the command prints just that, ready for kubectl apply', async (t) => {
-  const { objects } = await printManifests(t, ['proxy']);
+  const { objects } = await printManifests(t, ['proxy', '--client', '198.51.100.0/24']);
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
-  t.same(objects, proxyManifests([], { version }).objects);
+  t.same(objects, proxyManifests(['--client', '198.51.100.0/24'], { version }).objects);
 });
 
 t.test('every kind is printed, and what --without names is not', async (t) => {
@@ -66,4 +68,26 @@ t.test('a name that a Service cannot have is a mistake', async (t) => {
       name: 'ConfigError',
       message: /begins with a letter/,
     });
+});
+
+t.test("a namespace that is the cluster's own is not printed, and that is told", async (t) => {
+  for (const namespace of ['default', 'kube-system', 'openshift', 'openshift-migration']) {
+    const { code, stdout, stderr } = await runCli(['manifest', 'proxy', '--namespace', namespace]);
+    t.equal(code, 0);
+    t.match(stdout, `  namespace: ${namespace}\n`);
+    t.notMatch(stdout, /^kind: Namespace$/m);
+    t.match(stderr, `the namespace ${namespace} is the cluster's, not the proxy's: no Namespace is printed`);
+  }
+  for (const namespace of ['defaults', 'kubernetes', 'openshifted'])
+    t.match(proxyManifests(['--namespace', namespace]).objects[0], { kind: 'Namespace' }, namespace);
+});
+
+t.test('pods of an image that is not for everybody name the Secret to pull it with', async (t) => {
+  const deploymentOf = (options: readonly string[]) =>
+    proxyManifests(options).objects.find(({ kind }) => kind === 'Deployment');
+  t.match(deploymentOf(['--pull-secret', 'registry.example']), {
+    spec: { template: { spec: { imagePullSecrets: [{ name: 'registry.example' }] } } },
+  });
+  t.notMatch(JSON.stringify(deploymentOf([])), 'imagePullSecrets');
+  t.throws(() => proxyManifests(['--pull-secret', 'A b']), { message: /must be the name of a Secret/ });
 });

@@ -121,6 +121,20 @@ t.test('addresses of the proxy are those given, of both families, or the one it 
   );
 });
 
+t.test('the Service of a proxy in another namespace is told with the namespace to set', async (t) => {
+  for (const [proxy, says] of [
+    ['spliceway.tunnels.svc:3128', /set --namespace tunnels where the proxy runs in this cluster$/],
+    ['way.tunnels.svc.cluster.local:3128', /set --namespace tunnels where .*, and --name way$/],
+  ] as const)
+    t.throws(() => printManifest('source', [...OPTIONS.slice(0, 2), '--proxy', proxy]), { message: says });
+  t.doesNotThrow(() =>
+    printManifest('source', [
+      ...OPTIONS.slice(0, 2),
+      ...['--proxy', 'spliceway.tunnels.svc:3128', '--namespace', 'tunnels'],
+    ]),
+  );
+});
+
 t.test('a proxy given by name alone is a mistake, and the way out is told', async (t) => {
   const { code, stdout, stderr } = await runCli([
     ...['manifest', 'source', '--source-namespace', 'shop', '--proxy', 'proxy.example:3128'],

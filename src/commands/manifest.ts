@@ -6,6 +6,7 @@ import { ConfigError, loadConfig } from '../config/load.js';
 import type { MTC_RELEASES } from '../config/manifest-options.js';
 import { nearest } from '../config/nearest.js';
 import { MANIFEST } from '../config/tables.js';
+import { writeOut } from '../standard-output.js';
 import { reportLint } from './manifests/lint/report.js';
 import { type ExistingFile, type Manifest, ManifestFailure, type Material } from './manifests/manifest.js';
 import { describeParts, NEEDS, PARTS, type Part } from './manifests/parts.js';
@@ -48,7 +49,7 @@ export async function manifest(
       sourceNamespaces: config.sourceNamespace,
       targetNamespaces: config.targetNamespace,
     });
-    process.stdout.write(findings);
+    await writeOut(findings);
     process.stderr.write(said);
     return code;
   }
@@ -73,7 +74,7 @@ export async function manifest(
       'inventory, stunnel, squid, haproxy and tinyproxy are files of their own: print one at a time',
     ]);
   const manifests: readonly Manifest[] = made.flatMap((each) => (typeof each === 'string' ? [] : each));
-  process.stdout.write(texts[0] ?? printManifests(manifests));
+  await writeOut(texts[0] ?? printManifests(manifests));
   return 0;
 }
 

@@ -9,6 +9,7 @@ import type { Material } from './manifest.js';
 /** What only the one who migrates knows, as an example. */
 const EXAMPLES: Readonly<Record<string, string>> = {
   image: 'registry.example/spliceway:0.1.0',
+  'pull-secret': 'registry-credentials',
   client: '[198.51.100.0/24]',
   proxy: 'proxy.example:3128',
   'proxy-address': '[192.0.2.10/32]',
@@ -29,7 +30,7 @@ const HEAD = `# Parameters of spliceway manifest --inventory FILE. Take the # of
 /** An inventory with every key: what was given as it is, defaults and examples commented out, and a password of its own. */
 export function inventoryFile(material: Material): string {
   const password = material.password ?? randomBytes(16).toString('hex');
-  const rows = rowsOf(MANIFEST).filter(([, { group }]) => group !== 'Modes');
+  const rows = rowsOf(MANIFEST).filter(([, { flagOnly }]) => flagOnly === undefined);
   const groups = [...new Set(rows.map(([, { group }]) => group))].map((group) => {
     const lines = rows
       .filter(([, row]) => row.group === group)

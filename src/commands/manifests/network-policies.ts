@@ -91,6 +91,11 @@ function proxyRules(
   material: Material,
   { target, ranges, inCluster }: ProxyAddress,
 ): Spec['egress'] & object {
+  const [, service, elsewhere] = /^([^.]+)\.([^.]+)\.svc(?:\.|$)/.exec(target.host) ?? [];
+  if (ranges.length === 0 && !inCluster && elsewhere !== undefined)
+    throw new ManifestFailure(
+      `--proxy ${target.host}:${target.port} is not the Service ${material.name} of the namespace ${material.namespace}: set --namespace ${elsewhere} where the proxy runs in this cluster${service === material.name ? '' : `, and --name ${service}`}`,
+    );
   if (ranges.length === 0 && !inCluster)
     throw new ManifestFailure(
       `--proxy ${target.host}:${target.port} is a name, and a NetworkPolicy knows addresses alone: add each of its addresses, as in --proxy-address 192.0.2.10/32`,

@@ -63,6 +63,7 @@ export function deploymentOf(material: Material, kinds: ReadonlySet<string>): Ma
           serviceAccountName: material.name,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
+          ...(material.pullSecret === undefined ? {} : { imagePullSecrets: [{ name: material.pullSecret }] }),
           terminationGracePeriodSeconds: graceSeconds,
           // Targets are whole names: asked as they are first, and not below each of the cluster's domains.
           dnsConfig: { options: [{ name: 'ndots', value: '1' }] },

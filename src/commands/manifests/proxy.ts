@@ -22,11 +22,22 @@ const MAKERS: Readonly<
 };
 
 /**
+ * Whether a namespace can be the proxy's own. Those that a cluster has from the start are not: whoever deletes the objects of
+ * the proxy would delete them, and what Pod Security refuses there is their business.
+ */
+export function isOwnNamespace(namespace: string): boolean {
+  return !/^(?:default$|kube-|openshift(?:-|$))/.test(namespace);
+}
+
+/**
  * The proxy itself: its objects in the order in which they need each other, without the kinds of `--without`; and the egress
  * firewall of its namespace, where one is asked for. With `--unmerge` that alone.
  */
 export function proxyObjects(material: Material): readonly Manifest[] {
   if (material.unmerge.length > 0) return proxyFirewalls(material);
-  const kinds = PROXY_KINDS.filter((kind) => !material.without.includes(kind));
+  const kinds = PROXY_KINDS.filter(
+    (kind) =>
+      !material.without.includes(kind) && (kind !== 'Namespace' || isOwnNamespace(material.namespace)),
+  );
   return [...kinds.flatMap((kind) => MAKERS[kind](material, new Set(kinds))), ...proxyFirewalls(material)];
 }
