@@ -5,9 +5,9 @@
 //   3  config   server   observe/admin
 //   2  handshake   access   upstream   relay     the stages: never import each other, neither log nor count
 //   1  observe/metrics   observe/log, over observe/tunnel-record and observe/metric-rows
-//   0  reasons   target   stop
+//   0  reasons   target   stop   standard-output
 
-const level0 = ['^src/reasons\\.ts$', '^src/target\\.ts$', '^src/stop\\.ts$'];
+const level0 = ['^src/reasons\\.ts$', '^src/target\\.ts$', '^src/stop\\.ts$', '^src/standard-output\\.ts$'];
 const record = '^src/observe/tunnel-record\\.ts$';
 const rows = '^src/observe/metric-rows\\.ts$';
 const level1 = ['^src/observe/metrics\\.ts$', '^src/observe/log\\.ts$', record, rows];
@@ -55,6 +55,7 @@ const TABLE = [
   { name: 'reasons', modules: '^src/reasons\\.ts$', may: [] },
   { name: 'target', modules: '^src/target\\.ts$', may: [] },
   { name: 'stop', modules: '^src/stop\\.ts$', may: [] },
+  { name: 'standard-output', modules: '^src/standard-output\\.ts$', may: [] },
 ];
 
 const known = TABLE.map((row) => row.modules);

@@ -53,7 +53,7 @@ t.test('kubectl takes the stream as it is, and has nothing to do the second time
 
   const changed = ({ said }: { readonly said: readonly string[] }) =>
     said.filter((line, at) => line !== unchanged(names[at] ?? ''));
-  const other = await printManifests(t, options, { password: 'an0ther' });
+  const other = await printManifests(t, options, { password: 'an0ther-of-sixteen' });
   const third = await apply(t, store, other.text);
   t.same(
     changed(third),
@@ -63,7 +63,7 @@ t.test('kubectl takes the stream as it is, and has nothing to do the second time
   const fourth = await apply(
     t,
     store,
-    (await printManifests(t, [...options, '--drain-timeout', '2h'], { password: 'an0ther' })).text,
+    (await printManifests(t, [...options, '--drain-timeout', '2h'], { password: 'an0ther-of-sixteen' })).text,
   );
   t.same(
     changed(fourth),
@@ -75,7 +75,7 @@ t.test('kubectl takes the stream as it is, and has nothing to do the second time
 t.test('the server of this test is as strict as a real one', async (t) => {
   t.testdir();
   const store = await startApiStore(t);
-  const { text: stream } = await printManifests(t, ['proxy']);
+  const { text: stream } = await printManifests(t, ['proxy', '--client', '198.51.100.0/24']);
   const misspelt = await apply(t, store, stream.replace('policyTypes:', 'policyType:'));
   t.equal(misspelt.code, 1);
   t.match(misspelt.stderr, 'data/spec/policyType is not in the schema');
