@@ -91,3 +91,28 @@ t.test('pods of an image that is not for everybody name the Secret to pull it wi
   t.notMatch(JSON.stringify(deploymentOf([])), 'imagePullSecrets');
   t.throws(() => proxyManifests(['--pull-secret', 'A b']), { message: /must be the name of a Secret/ });
 });
+
+t.test('routers of the same cluster are found as pods, others by their addresses', async (t) => {
+  const toOf = (...options: readonly string[]) => {
+    const { one } = proxyManifests(['--target-apps', 'apps.target.example', ...options]);
+    const { egress } = one('NetworkPolicy').spec as { readonly egress: readonly unknown[] };
+    return egress.at(-1);
+  };
+  const label = (name: string) => ({
+    namespaceSelector: { matchLabels: { [`policy-group.network.openshift.io/${name}`]: '' } },
+  });
+  const peers = [
+    label('ingress'),
+    { namespaceSelector: { matchLabels: { 'network.openshift.io/policy-group': 'ingress' } } },
+    { ...label('host-network'), podSelector: {} },
+  ];
+  const ports = [{ protocol: 'TCP', port: 443 }];
+  const block = { ipBlock: { cidr: '203.0.113.10/32' } };
+  t.same(toOf('--target-router', 'cluster'), { to: peers, ports });
+  t.same(toOf('--target-router', 'cluster', '--target-router', '203.0.113.10'), {
+    to: [...peers, block],
+    ports,
+  });
+  t.same(toOf('--target-router', '203.0.113.10'), { to: [block], ports });
+  t.throws(() => toOf('--target-router', 'clusters'), { message: /is not a range/ });
+});

@@ -160,11 +160,11 @@ export const MANIFEST_OPTIONS = {
   }),
   targetRouter: option({
     name: 'target-router',
-    placeholder: 'CIDR',
+    placeholder: 'CIDR|cluster',
     repeatable: 'words',
     group: 'Target cluster',
-    help: 'The addresses of its router, and of its API server with --target-api, as the proxy sees them.',
-    parse: parseCidr,
+    help: 'The addresses of its router, and of its API server with --target-api, as the proxy sees them; cluster where the proxy runs in the target cluster.',
+    parse: parseRouter,
   }),
   proxySource: option({
     name: 'proxy-source',
@@ -301,6 +301,11 @@ function parseCidr(text: string): Parsed<string> {
   return range === undefined
     ? { problem: 'is not a range: write NETWORK/PREFIX with no host bits set, or one address' }
     : { value: `${range.network.toString()}/${range.prefix}` };
+}
+
+/** Addresses, or the routers of the proxy's own cluster: its policies see their pods, and never their addresses. */
+function parseRouter(text: string): Parsed<string> {
+  return text === 'cluster' ? { value: text } : parseCidr(text);
 }
 
 function parseProxy(text: string): Parsed<Target> {

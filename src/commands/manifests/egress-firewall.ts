@@ -30,7 +30,9 @@ export function proxyFirewalls(material: Material): readonly Manifest[] {
       `the egress firewall of ${namespace} must let the proxy reach the router of the target: add its addresses, as in --target-router 203.0.113.10/32`,
     );
   const ports = [...new Set([443, ...(targetApi === undefined ? [] : [targetApi.port])])];
-  const rules = targetRouter.map(
+  // What stays in the cluster is none of its business.
+  const outside = targetRouter.filter((router) => router !== 'cluster');
+  const rules = outside.map(
     (cidrSelector): EgressRule => ({
       type: 'Allow',
       to: { cidrSelector },

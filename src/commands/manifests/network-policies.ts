@@ -1,12 +1,7 @@
-import type {
-  NetworkPolicy,
-  NetworkPolicyPeer,
-  NetworkPolicyPort,
-  NetworkPolicySpec,
-} from 'kubernetes-types/networking/v1.js';
+import type { NetworkPolicy, NetworkPolicyPort, NetworkPolicySpec } from 'kubernetes-types/networking/v1.js';
 import { FIREWALL_KINDS } from './firewall-kinds.js';
 import { type KubernetesObject, type Manifest, ManifestFailure, type Material } from './manifest.js';
-import { blocks, clusterDnsRule } from './policy-peers.js';
+import { blocks, clusterDnsRule, routers } from './policy-peers.js';
 import { type ProxyAddress, proxyAddress } from './proxy-address.js';
 import { PROXY_PORT, podLabels } from './proxy-identity.js';
 
@@ -59,16 +54,7 @@ Less will do: without --policies allow-all it is the router alone.`;
 The second label is that of OpenShift 4.6 and before, the third that of routers in the network of their nodes, which
 OpenShift SDN of 4.6 and before finds only where the namespace default has the second. With rsync_endpoint_type
 NodePort or ClusterIP no router is on the way: use --policies allow-all. Delete it after the migration.`;
-  const from: NetworkPolicyPeer[] = [
-    { namespaceSelector: { matchLabels: { 'policy-group.network.openshift.io/ingress': '' } } },
-    { namespaceSelector: { matchLabels: { 'network.openshift.io/policy-group': 'ingress' } } },
-    {
-      namespaceSelector: { matchLabels: { 'policy-group.network.openshift.io/host-network': '' } },
-      // OVN-Kubernetes takes pods in the network of their nodes for pods only where a selector says so.
-      podSelector: {},
-    },
-  ];
-  const spec = { ingress: [{ from, ports: tcp(toolkit.stunnelPort) }], policyTypes: ['Ingress'] };
+  const spec = { ingress: [{ from: routers(), ports: tcp(toolkit.stunnelPort) }], policyTypes: ['Ingress'] };
   return [{ comment, object: policyFor(material, { namespace, name: 'spliceway-migration-ingress', spec }) }];
 }
 

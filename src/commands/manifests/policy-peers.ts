@@ -20,6 +20,19 @@ export function clusterDnsRule(): NetworkPolicyEgressRule {
   };
 }
 
+/** The routers of the cluster, however they are connected to its network. */
+export function routers(): NetworkPolicyPeer[] {
+  return [
+    { namespaceSelector: { matchLabels: { 'policy-group.network.openshift.io/ingress': '' } } },
+    { namespaceSelector: { matchLabels: { 'network.openshift.io/policy-group': 'ingress' } } },
+    {
+      namespaceSelector: { matchLabels: { 'policy-group.network.openshift.io/host-network': '' } },
+      // OVN-Kubernetes takes pods in the network of their nodes for pods only where a selector says so.
+      podSelector: {},
+    },
+  ];
+}
+
 /** Addresses outside of the cluster, in CIDR notation. */
 export function blocks(cidrs: readonly string[]): NetworkPolicyPeer[] {
   return cidrs.map((cidr) => ({ ipBlock: { cidr } }));

@@ -1,7 +1,7 @@
 import type { Service, ServiceSpec } from 'kubernetes-types/core/v1.js';
 import type { NetworkPolicy, NetworkPolicyEgressRule } from 'kubernetes-types/networking/v1.js';
 import type { Manifest, Material } from './manifest.js';
-import { blocks, clusterDnsRule, namespacesNamed } from './policy-peers.js';
+import { blocks, clusterDnsRule, namespacesNamed, routers } from './policy-peers.js';
 import { ADMIN_PORT, metadataOf, metricsLabels, PROXY_PORT, podLabels } from './proxy-identity.js';
 import { ADMIN_PORT_NAME, PROXY_PORT_NAME } from './proxy-workload.js';
 
@@ -141,13 +141,15 @@ Check: DNS and Prometheus run in namespaces that stand here; name servers outsid
 
 /** As much as the rules of the proxy itself let through: Routes and API servers, where nothing is known. */
 function targetRule({ targetRouter, targetApps, targetApi }: Material): NetworkPolicyEgressRule {
+  const outside = targetRouter.filter((router) => router !== 'cluster');
+  const inCluster = outside.length < targetRouter.length;
   const known = [
     ...(targetApps === undefined ? [] : [443]),
     ...(targetApi === undefined ? [] : [targetApi.port]),
   ];
   const ports = [...new Set(known.length === 0 ? [443, 6443] : known)];
   return {
-    ...(targetRouter.length === 0 ? {} : { to: blocks(targetRouter) }),
+    ...(targetRouter.length === 0 ? {} : { to: [...(inCluster ? routers() : []), ...blocks(outside)] }),
     ports: ports.map((port) => ({ protocol: 'TCP', port })),
   };
 }
