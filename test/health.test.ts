@@ -142,7 +142,7 @@ t.test('where nobody can be asked it says so, with exit code 64', async (t) => {
     [['--admin', '9128'], {}, /--admin "9128" is not a listen address/],
     [['--health-timeout', '0'], {}, /must be longer than 0/],
     [['--listen', '127.0.0.1:1'], {}, /--listen is an option of spliceway serve, not of spliceway health/],
-    [['--config', '/nowhere.yaml'], {}, /\/nowhere\.yaml cannot be read/],
+    [['--config', '/nowhere.yaml'], {}, /\/nowhere\.yaml does not exist/],
     [['127.0.0.1:9128'], {}, /argument 1 is not an option/],
   ] as const) {
     const load = () => loadConfig(HEALTH, argv, env);
