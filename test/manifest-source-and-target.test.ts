@@ -275,3 +275,38 @@ t.test('kubectl, which reads YAML 1.1, finds text where text is meant', (t) => {
   t.same(found, names);
   t.end();
 });
+
+t.test('two parts with one and the same object are refused, and the way out is told', async (t) => {
+  const argv = ['--namespace', 'shop', '--target-router', '203.0.113.10', '--egress-firewall', 'new'];
+  const { code, stdout, stderr } = await runCli(['manifest', 'proxy', 'source', ...OPTIONS, ...argv]);
+  t.equal(code, 1);
+  t.equal(stdout, '');
+  t.match(stderr, /two parts print EgressFirewall shop\/default.*--merge/);
+});
+
+t.test('the firewall of the proxy opens the ports that its policy opens', async (t) => {
+  const argv = ['--target-router', '203.0.113.10', '--egress-firewall', 'new'];
+  for (const [known, ports] of [
+    [[], [443, 6443]],
+    [['--target-apps', 'apps.target.example'], [443]],
+    [
+      ['--target-apps', 'apps.target.example', '--target-api', 'api.target.example:7443'],
+      [443, 7443],
+    ],
+  ] as const) {
+    const objects = read(printManifest('proxy', [...argv, ...known]));
+    for (const kind of ['EgressFirewall', 'NetworkPolicy']) {
+      const { spec } = objects.find((object) => object.kind === kind) ?? { spec: {} };
+      const rules = spec.egress as readonly {
+        readonly to: unknown;
+        readonly ports: readonly { readonly port: number }[];
+      }[];
+      const [rule] = rules.filter(({ to }) => JSON.stringify(to).includes('203.0.113.10'));
+      t.same(
+        rule?.ports.map(({ port }) => port),
+        ports,
+        `${kind} ${known.join(' ')}`,
+      );
+    }
+  }
+});

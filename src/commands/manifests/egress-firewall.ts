@@ -2,6 +2,7 @@ import { type EgressFirewall, type EgressRule, FIREWALL_KINDS, type FirewallKind
 import { type Manifest, ManifestFailure, type Material } from './manifest.js';
 import { findFirewalls, mergeRules, unmergeRules } from './merge.js';
 import { proxyAddress } from './proxy-address.js';
+import { targetPorts } from './target-ports.js';
 import type { YamlObject } from './yaml-objects.js';
 
 /** What lets the pods of source namespaces out to the proxy, and to name servers outside of their cluster. */
@@ -22,21 +23,20 @@ export function sourceFirewalls(material: Material, namespaces: readonly string[
  * `ManifestFailure` where a firewall is asked for and `--target-router` is missing.
  */
 export function proxyFirewalls(material: Material): readonly Manifest[] {
-  const { namespace, targetRouter, targetApi } = material;
+  const { namespace, targetRouter } = material;
   const existing = findFirewalls(material).get(namespace);
   if (existing === undefined && !makesNew(material)) return [];
   if (targetRouter.length === 0)
     throw new ManifestFailure(
       `the egress firewall of ${namespace} must let the proxy reach the router of the target: add its addresses, as in --target-router 203.0.113.10/32`,
     );
-  const ports = [...new Set([443, ...(targetApi === undefined ? [] : [targetApi.port])])];
   // What stays in the cluster is none of its business.
   const outside = targetRouter.filter((router) => router !== 'cluster');
   const rules = outside.map(
     (cidrSelector): EgressRule => ({
       type: 'Allow',
       to: { cidrSelector },
-      ports: ports.map((port) => ({ protocol: 'TCP', port })),
+      ports: targetPorts(material).map((port) => ({ protocol: 'TCP', port })),
     }),
   );
   return firewallOf(material, { namespace, rules: [...rules, ...nameRules(material)], existing });

@@ -5,11 +5,6 @@ export function listenPort({ proxy }: Material): number {
   return proxy?.port ?? 3128;
 }
 
-/** The ports that it has to connect to. */
-export function targetPorts({ targetApi }: Material): readonly number[] {
-  return [...new Set([443, ...(targetApi === undefined ? [] : [targetApi.port])])];
-}
-
 /** Where it leads to, for the first line of its configuration. */
 export function describeTarget({ targetApps = '', targetApi }: Material): string {
   return `the Routes of ${targetApps}${targetApi === undefined ? '' : ` and to ${targetApi.host}`}`;

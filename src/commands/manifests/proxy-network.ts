@@ -4,6 +4,7 @@ import type { Manifest, Material } from './manifest.js';
 import { blocks, clusterDnsRule, namespacesNamed, routers } from './policy-peers.js';
 import { ADMIN_PORT, metadataOf, metricsLabels, PROXY_PORT, podLabels } from './proxy-identity.js';
 import { ADMIN_PORT_NAME, PROXY_PORT_NAME } from './proxy-workload.js';
+import { targetPorts } from './target-ports.js';
 
 /** Where Prometheus runs: OpenShift's two, and the namespace that others use. */
 const MONITORING_NAMESPACES = ['openshift-monitoring', 'openshift-user-workload-monitoring', 'monitoring'];
@@ -140,17 +141,13 @@ Check: DNS and Prometheus run in namespaces that stand here; name servers outsid
 }
 
 /** As much as the rules of the proxy itself let through: Routes and API servers, where nothing is known. */
-function targetRule({ targetRouter, targetApps, targetApi }: Material): NetworkPolicyEgressRule {
+function targetRule(material: Material): NetworkPolicyEgressRule {
+  const { targetRouter } = material;
   const outside = targetRouter.filter((router) => router !== 'cluster');
   const inCluster = outside.length < targetRouter.length;
-  const known = [
-    ...(targetApps === undefined ? [] : [443]),
-    ...(targetApi === undefined ? [] : [targetApi.port]),
-  ];
-  const ports = [...new Set(known.length === 0 ? [443, 6443] : known)];
   return {
     ...(targetRouter.length === 0 ? {} : { to: [...(inCluster ? routers() : []), ...blocks(outside)] }),
-    ports: ports.map((port) => ({ protocol: 'TCP', port })),
+    ports: targetPorts(material).map((port) => ({ protocol: 'TCP', port })),
   };
 }
 

@@ -36,6 +36,9 @@ const RESOURCES = {
 
 const READINESS_PERIOD_SECONDS = 5;
 
+/** The cluster autoscaler waits ten minutes for a pod at most, whatever the pod says of itself; tunnels take longer. */
+const KEEP_NODE = { 'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false' };
+
 /** The pods. */
 export function deploymentOf(material: Material, kinds: ReadonlySet<string>): Manifest {
   const graceSeconds = gracePeriodSeconds(material);
@@ -57,7 +60,7 @@ export function deploymentOf(material: Material, kinds: ReadonlySet<string>): Ma
       template: {
         metadata: {
           labels: labelsOf(material),
-          ...(Object.keys(checksums).length === 0 ? {} : { annotations: checksums }),
+          annotations: { ...KEEP_NODE, ...checksums },
         },
         spec: {
           serviceAccountName: material.name,

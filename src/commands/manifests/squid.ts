@@ -1,7 +1,8 @@
 import { routePattern } from '../mtc/route-host.js';
 import { squidConfiguration } from '../mtc/squid-configuration.js';
 import type { Material } from './manifest.js';
-import { describeTarget, ENDS_TOO_EARLY, listenPort, targetPorts } from './other-proxies.js';
+import { describeTarget, ENDS_TOO_EARLY, listenPort } from './other-proxies.js';
+import { targetPorts } from './target-ports.js';
 
 const PASSWORDS = '/etc/squid/migration.passwords';
 

@@ -1,6 +1,7 @@
 import { routePattern } from '../mtc/route-host.js';
 import { ManifestFailure, type Material } from './manifest.js';
-import { describeTarget, ENDS_TOO_EARLY, listenPort, targetPorts } from './other-proxies.js';
+import { describeTarget, ENDS_TOO_EARLY, listenPort } from './other-proxies.js';
+import { targetPorts } from './target-ports.js';
 
 const FILTER = '/etc/tinyproxy/migration.filter';
 
