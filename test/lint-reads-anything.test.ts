@@ -136,7 +136,7 @@ t.test('a file of the largest size is read, of a larger one not more than that',
 t.test('thousands of policies and firewalls are looked at in seconds', async (t) => {
   const texts = Array.from({ length: 1500 }, (_, at) =>
     [
-      networkPolicy(`  podSelector: {}\n  policyTypes: [Egress]\n  egress: [{ports: [{port: ${at}}]}]\n`),
+      networkPolicy(`  podSelector: {}\n  policyTypes: [Egress]\n  egress: [{ports: [{port: ${at + 1}}]}]\n`),
       egressFirewall('  - {type: Deny, to: {cidrSelector: 0.0.0.0/0}}\n'),
     ]
       .join('---\n')

@@ -33,6 +33,28 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
       'web-egress',
     ),
   ],
+  'an egress policy for an application without policyTypes, beside those for a migration': [
+    [
+      networkPolicy(
+        '  podSelector: {matchLabels: {tier: web}}\n  egress: [{to: [{podSelector: {}}]}]\n',
+        'web',
+      ),
+      networkPolicy(
+        `${SELECTOR}  policyTypes: [Egress]\n  egress: [{ports: [{port: 3128}, {protocol: UDP, port: 53}]}]\n`,
+      ),
+    ].join('---\n'),
+  ],
+  'policies of every shape that is taken': [
+    [
+      '  podSelector:\n  policyTypes: []\n  ingress:\n  egress:\n',
+      `  podSelector: {}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - {}\n  - from: []\n    ports:\n  - from: [{podSelector: {matchLabels: {a: b}}, namespaceSelector: {}}]\n    ports: [{port: web-1}, {}]\n`,
+      `  podSelector: {matchExpressions: [{key: a, operator: Exists}]}\n  policyTypes: ['${variable('TYPE')}']\n  egress:\n  - to: [{ipBlock: {cidr: '${variable('CIDR')}', except: [192.0.2.0/24]}}]\n    ports: [{protocol: '${variable('A')}', port: '${variable('B')}'}]\n`,
+      '  podSelector: {}\n  egress: [{to: [{ipBlock: {cidr: "::/0", except: ["fd00::/8"]}}, {ipBlock: {cidr: 10.1.2.3/8, except: [10.1.2.3/16]}}]}]\n',
+      '  <<: &spec {podSelector: {}}\n  ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]\n',
+    ]
+      .map((spec, at) => networkPolicy(spec, `shape-${at}.example`))
+      .join('---\n'),
+  ],
   'a policy that keeps others than those of a migration': [
     networkPolicy(
       '  podSelector:\n    matchExpressions: [{key: app, operator: NotIn, values: [directvolumemigration-rsync-transfer]}]\n  policyTypes: [Egress]\n',

@@ -12,6 +12,8 @@ export interface Policy {
   readonly selector: Value | undefined;
   /** `spec.ingress` or `spec.egress`; absent: nothing is allowed. */
   readonly rules: Value | undefined;
+  /** Whether nobody wrote this direction: without policyTypes a policy is about ingress as well. */
+  readonly byDefault: boolean;
 }
 
 export type Direction = 'ingress' | 'egress';
@@ -31,6 +33,7 @@ export function policiesOf(subject: Subject, direction: Direction): readonly Pol
       object,
       selector: valueAt(object.root, 'spec', 'podSelector'),
       rules: valueAt(object.root, 'spec', direction),
+      byDefault: !writtenTypesOf(object).includes(direction),
     }));
 }
 
@@ -41,14 +44,27 @@ export function networkPolicies(subject: Pick<Subject, 'objects'>): readonly Kub
   );
 }
 
-/** `policyTypes`, or what Kubernetes takes for them where there are none. */
-export function typesOf({ root }: KubeObject): readonly Direction[] {
-  const types = valueAt(root, 'spec', 'policyTypes')?.list;
-  const egress = valueAt(root, 'spec', 'egress') !== undefined;
-  const ingress = valueAt(root, 'spec', 'ingress') !== undefined;
-  if (types === undefined) return egress ? (ingress ? ['ingress', 'egress'] : ['egress']) : ['ingress'];
-  const named = types.map(({ text }) => text?.toLowerCase());
-  return (['ingress', 'egress'] as const).filter((direction) => named.includes(direction));
+/** `policyTypes`, or what Kubernetes takes for them where there are none: ingress always, egress where there are rules. */
+export function typesOf(object: KubeObject): readonly Direction[] {
+  const written = writtenTypesOf(object);
+  return hasTypes(object) || written.includes('ingress') ? written : ['ingress', ...written];
+}
+
+/** The directions that a policy was written for. */
+export function writtenTypesOf(object: KubeObject): readonly Direction[] {
+  const spec = valueAt(object.root, 'spec');
+  if (hasTypes(object)) {
+    const named = listAt(spec, 'policyTypes').map(({ text }) => text?.toLowerCase());
+    return (['ingress', 'egress'] as const).filter((direction) => named.includes(direction));
+  }
+  const egress = valueAt(spec, 'egress');
+  if ((egress?.list ?? []).length === 0 && egress?.map === undefined) return ['ingress'];
+  return valueAt(spec, 'ingress') === undefined ? ['egress'] : ['ingress', 'egress'];
+}
+
+/** An empty list counts as none. */
+function hasTypes({ root }: KubeObject): boolean {
+  return listAt(root, 'spec', 'policyTypes').length > 0;
 }
 
 /** Whether somebody wrote the selector for the pods of a migration, right or wrong. */
@@ -190,6 +206,8 @@ export function isAmongMigrationPods(rule: Value, { mtc }: Pick<Subject, 'mtc'>)
 
 /** `- {}`, in any spelling. */
 export function allowsEverything(rule: Value): boolean {
-  const restricts = ['to', 'from', 'ports'].some((key) => listAt(rule, key).length > 0);
+  const restricts = ['to', 'from', 'ports'].some(
+    (key) => listAt(rule, key).length > 0 || valueAt(rule, key)?.map !== undefined,
+  );
   return !restricts && (rule.map !== undefined || rule.text === undefined);
 }

@@ -6,6 +6,7 @@ import * as shape from './firewall-shape.js';
 import * as ingress from './ingress-rules.js';
 import * as objects from './object-rules.js';
 import * as policy from './policy-rules.js';
+import { notAPolicy } from './policy-shape.js';
 import * as squid from './squid-rules.js';
 import type { Rule } from './subject.js';
 
@@ -47,6 +48,13 @@ export const RULES = {
     fix: 'a name that says what it is',
     check: objects.nameSaysOtherwise,
   },
+  'not-a-policy': {
+    level: 'mistake',
+    finds:
+      'what the API server refuses in a NetworkPolicy, or takes for something else: keys, ports, ranges, names',
+    fix: 'as the message says',
+    check: notAPolicy,
+  },
   'selector-misses-pods': {
     level: 'mistake',
     finds: 'a podSelector without the source pods of MTC 1.4 and 1.5 (no `owner`) or the block pods of 1.8',
@@ -61,8 +69,9 @@ export const RULES = {
   },
   'allows-nothing': {
     level: 'mistake',
-    finds: "a policy for the migration's pods without any rule, which forbids everything",
-    fix: 'the rules that `spliceway manifest source` or `target` prints',
+    finds:
+      "a policy for the migration's pods without any rule, which forbids everything; an egress policy without policyTypes, which forbids ingress as well",
+    fix: 'the rules that `spliceway manifest source` or `target` prints; `policyTypes: [Egress]`',
     check: policy.allowsNothing,
   },
   'egress-misses-proxy': {
