@@ -128,6 +128,26 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
     egressFirewall(`${allow('nodeSelector: {}')}${deny('cidrSelector: 0.0.0.0/0')}`),
     { proxy: { host: 'spliceway.spliceway.svc', port: 3128 } },
   ],
+  'the same by the address of its Service': [
+    egressFirewall(`${allow('nodeSelector: {}')}${deny('cidrSelector: 0.0.0.0/0')}`),
+    { proxy: { host: '172.30.12.34', port: 3128 } },
+  ],
+  'a namespace closed at the source, and one that is nothing to the migration': [
+    ['shop', 'else']
+      .map((name) => networkPolicy('  podSelector: {}\n  policyTypes: [Ingress]\n').replace('shop', name))
+      .join('---\n'),
+    { sourceNamespaces: ['shop'], targetNamespaces: ['shop', 'new'] },
+  ],
+  'a namespace of the destination in which the router is let in, in two policies': [
+    [
+      '  podSelector: {}\n  policyTypes: [Ingress]\n',
+      '  podSelector: {matchLabels: {tier: web}}\n  ingress: [{from: [{podSelector: {}}]}]\n',
+      '  podSelector: {}\n  ingress: [{from: [{namespaceSelector: {matchLabels: {network.openshift.io/policy-group: ingress}}}]}]\n',
+    ]
+      .map((spec, at) => networkPolicy(spec, `policy-${at}`))
+      .join('---\n'),
+    { targetNamespaces: ['shop'] },
+  ],
   'a proxy by a name that one of the ranges may hold': [
     egressFirewall(`${allow('cidrSelector: 198.51.100.0/24')}${deny('cidrSelector: 0.0.0.0/0')}`),
     { proxy: { host: 'proxy.example', port: 3128 } },

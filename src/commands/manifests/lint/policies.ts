@@ -2,7 +2,7 @@ import type { AddressRange } from '../../../access/addresses.js';
 import { MTC_RELEASES } from '../../../config/manifest-options.js';
 import { TOOLKITS } from '../../mtc/toolkits.js';
 import { readCidr } from './firewalls.js';
-import { covers, spanOf } from './ranges.js';
+import { covers, type Span, spanOf, without } from './ranges.js';
 import { type KubeObject, ofKind, type Subject } from './subject.js';
 import { isTemplate, listAt, textAt, type Value, valueAt } from './value.js';
 
@@ -171,24 +171,29 @@ export function opensPort(rule: Value, protocol: 'TCP' | 'UDP', port: number): b
   );
 }
 
-/** Whether a rule leads to every one of these addresses, as far as one can tell: pods behind a selector may have them. */
-export function leadsTo(rule: Value, range: AddressRange): boolean {
-  const peers = listAt(rule, 'to');
-  return (
-    peers.length === 0 ||
-    peers.some((peer) => {
+/**
+ * Whether rules lead to every one of these addresses, together and as far as one can tell: pods behind a selector may
+ * have them.
+ */
+export function leadTo(rules: readonly Value[], range: AddressRange): boolean {
+  let open: readonly Span[] = [spanOf(range)];
+  for (const rule of rules) {
+    const peers = listAt(rule, 'to');
+    if (peers.length === 0) return true;
+    for (const peer of peers) {
       const block = valueAt(peer, 'ipBlock');
       if (block === undefined) return true;
       const cidr = textAt(block, 'cidr') ?? '';
       const outer = readCidr(cidr);
-      if (outer === undefined) return isTemplate(cidr) || /^<.*>$/.test(cidr);
+      if (outer === undefined && (isTemplate(cidr) || /^<.*>$/.test(cidr))) return true;
       const excepted = listAt(block, 'except').some(({ text = '' }) => {
         const except = readCidr(text);
         return except !== undefined && covers(spanOf(except), spanOf(range));
       });
-      return covers(spanOf(outer), spanOf(range)) && !excepted;
-    })
-  );
+      if (outer !== undefined && !excepted) open = without(open, spanOf(outer));
+    }
+  }
+  return open.length === 0;
 }
 
 /** Whether a rule is for MTC 1.4, whose source has stunnel in a pod of its own that the others connect to. */
