@@ -194,6 +194,16 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
       'metadata:\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      {"spec":{"stunnel_tcp_proxy":"<proxy>"}}\n',
     ),
   ],
+  'users and hosts that are called almost as in the documents': [
+    [
+      'http://user:secret@host.example:3128',
+      'http://USER1:PASSWORDS@HOST.example:3128',
+      'http://a:b@127.example:1',
+    ]
+      .map((url) => migrationController(`spec:\n  stunnel_tcp_proxy: ${url}\n`))
+      .map((text, at) => text.replace('metadata:', `metadata:\n  uid: cluster-${at}`))
+      .join('---\n'),
+  ],
   'without a proxy': [
     migrationController('spec:\n  stunnel_tcp_proxy: ""\n  http_proxy: http://a.example\n'),
   ],
@@ -210,6 +220,19 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
   ],
   'a squid.conf that splices names and takes in other files': [
     'include /etc/squid/conf.d/*.conf\nhttp_port 3128 ssl-bump cert=/a\nacl s ssl::server_name .t.example\nacl one dstdomain example.com\nssl_bump peek all\nssl_bump splice s\nssl_bump bump all\nhttp_access allow localhost\n',
+  ],
+  'a squid.conf as Squid comes with, for pods that are known': [
+    squid(
+      'acl localnet src 10.0.0.0/8\nacl Safe_ports port 80 443 1025-65535\nhttp_access deny !Safe_ports\nhttp_access allow localhost manager\nhttp_access deny manager\nhttp_access deny to_localhost\nhttp_access allow localnet\nicp_port 0\nhtcp_port 0\nsnmp_port 0\nvia off',
+    ),
+  ],
+  'a squid.conf that asks everybody for a password before it allows all': [
+    squid(
+      'auth_param basic program /a /b\nacl known proxy_auth REQUIRED\nhttp_access deny !known\nhttp_access allow all',
+    ),
+  ],
+  'a squid.conf that only its own machine reaches': [
+    squid('http_access allow all').replace('http_port 3128', 'http_port 127.0.0.1:3128'),
   ],
   'a squid.conf without TLS of its own': [squid('# comment\nacl SSL_ports port 8443')],
 };

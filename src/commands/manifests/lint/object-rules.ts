@@ -165,7 +165,7 @@ export function placeholderLeft(subject: Subject): readonly Mistake[] {
         if (!isPlaceholder(text) || /^<[^<>]*cluster[^<>]*>$/i.test(text)) return [];
         return [
           mistakeIn(object, value, {
-            problem: `${text} was never filled in`,
+            problem: `${object.kind === 'MigrationController' ? 'a placeholder' : text} was never filled in`,
             fix: 'write what it stands for, or leave its key out',
           }),
         ];
@@ -180,13 +180,16 @@ export function placeholderLeft(subject: Subject): readonly Mistake[] {
           file,
           line,
           object: `squid.conf ${name}`,
-          problem: `${text} was never filled in`,
+          problem: `${SECRETIVE.test(name) ? 'a placeholder' : text} was never filled in`,
           fix: 'write what it stands for',
         })),
     ),
   );
   return [...inObjects, ...inSquid];
 }
+
+/** Directives that passwords are in. */
+const SECRETIVE = /^(?:cache_peer|cachemgr_passwd|auth_param)$/;
 
 function isPlaceholder(text: string): boolean {
   return /^(?:<[A-Za-z][\w. -]*>|\.{3}|…)$/.test(text);

@@ -92,7 +92,7 @@ function tell(file: string, { repeated, line }: Flaw): Unreadable {
     const problem = 'a * begins a reference to an anchor (&), and there is none of this name';
     return { file, line, problem, fix: "put the value into single quotes: '*…'" };
   }
-  const key = /^[\w./-]{1,60}$/.test(repeated) ? repeated : 'a key';
+  const key = KEYS.has(repeated) ? repeated : 'a key';
   return {
     file,
     line,
@@ -100,6 +100,15 @@ function tell(file: string, { repeated, line }: Flaw): Unreadable {
     fix: 'make one of the two',
   };
 }
+
+/** Which may be shown: others may be half a URL, or a password. */
+const KEYS: ReadonlySet<string> = new Set(
+  [
+    'apiVersion kind metadata name namespace labels annotations spec status items data podSelector matchLabels',
+    'matchExpressions key operator values policyTypes ingress egress from to ports port endPort protocol ipBlock cidr except',
+    'namespaceSelector type cidrSelector dnsName nodeSelector version stunnel_tcp_proxy app owner',
+  ].flatMap((line) => line.split(' ')),
+);
 
 /** In words of ours: those of the library may hold pieces of the file. */
 function explain({ code }: YAMLParseError): Pick<Unreadable, 'problem' | 'fix'> {
