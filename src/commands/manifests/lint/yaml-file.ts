@@ -28,7 +28,7 @@ export function readYamlFile(file: string, text: string): YamlFile {
     const objects = documents.flatMap((document): readonly KubeObject[] => {
       const [error] = document.errors;
       if (error !== undefined) {
-        if (!/\bkind["']?\s*:/.test(text)) return [];
+        if (!/\bkind["']?\s*:/.test(text) && !BEGINS_LIKE_YAML.test(text)) return [];
         unreadable.push({ file, line: lines.linePos(error.pos[0]).line, ...explain(error) });
         return [];
       }
@@ -45,6 +45,9 @@ export function readYamlFile(file: string, text: string): YamlFile {
     return { objects: [], unreadable: [...unreadable, { file, line: 1, problem, fix: 'write it without' }] };
   }
 }
+
+/** With `---`, a key, or a bracket that is none of a template's; before that there may be comments. */
+const BEGINS_LIKE_YAML = /^(?:\uFEFF?[ \t]*(?:#.*)?\r?\n)*\uFEFF?(?:---\s|[\w"'-]+:\s|[{[](?![{%[]))/;
 
 /** Takes lines such as `[...]` out where documents leave something out, without moving the others. */
 function withoutEllipses(file: string, text: string, unreadable: Unreadable[]): string {
@@ -72,10 +75,11 @@ function indentOf(line: string | undefined): number {
 }
 
 function objectsIn(file: string, root: Value, kind = textAt(root, 'kind')): readonly KubeObject[] {
-  if (kind === undefined) return [];
+  if (kind === undefined) return isKustomization(root) ? objectsIn(file, root, 'Kustomization') : [];
   const apiVersion = textAt(root, 'apiVersion') ?? '';
   const items = valueAt(root, 'items')?.list;
-  if (items !== undefined && kind.endsWith('List'))
+  // An empty one stands for itself: it holds nothing, and is no mistake.
+  if (items !== undefined && items.length > 0 && kind.endsWith('List'))
     // What the API itself answers says the kind of its items only in its own.
     return items.flatMap((item) =>
       objectsIn(file, item, textAt(item, 'kind') ?? kind.slice(0, -'List'.length)),
@@ -85,6 +89,13 @@ function objectsIn(file: string, root: Value, kind = textAt(root, 'kind')): read
   const label = `${kind} ${namespace === '' ? '' : `${namespace}/`}${name === '' ? '(no name)' : name}`;
   const line = root.map?.get('kind')?.line ?? root.line;
   return [{ file, line, apiVersion, kind, name, namespace, label, root }];
+}
+
+/** It may leave its kind out. */
+function isKustomization(root: Value): boolean {
+  return ['resources', 'bases', 'patches', 'components'].some(
+    (key) => valueAt(root, key)?.list !== undefined,
+  );
 }
 
 function tell(file: string, { repeated, line }: Flaw): Unreadable {
