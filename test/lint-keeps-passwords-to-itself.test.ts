@@ -28,6 +28,7 @@ const TRAPS: readonly (readonly [value: string, problem: RegExp])[] = [
   [`http://u: ${SECRET}@proxy.example:3128`, /\(not-yaml\)/],
   [`"http://u:${SECRET}@proxy.example:3128`, /\(not-yaml\)/],
   [`{${SECRET}: a}`, /not a text/],
+  [`<${SECRET}>`, /one of the documents|never filled in/],
 ];
 
 const files = t.testdir(
@@ -38,12 +39,14 @@ const files = t.testdir(
     ]),
     ['key-0', migrationController(`spec:\n  stunnel_tcp_proxy:http://u:${SECRET}@h:1\n  ${SECRET}: 1\n`)],
     ['key-1', migrationController(`spec:\n  stunnel_tcp_proxi: http://u:${SECRET}@h:1\n`)],
+    ['key-3', migrationController(`spec:\n  ${SECRET}: 1\n  ${SECRET}: 2\n`)],
+    ['key-4', migrationController(`spec:\n  "http://u:${SECRET}@h":\n    stunnel_tcp_proxy: a\n`)],
     ['key-2', `${migrationController(`spec: {}\nstunnel_tcp_proxy: http://u:${SECRET}@h:1\n`)}`],
   ]),
 );
 
 t.test('every trap of stunnel_tcp_proxy is found, and the password is in none of the messages', async (t) => {
-  const names = [...TRAPS.map((_, at) => `trap-${at}`), 'key-0', 'key-1', 'key-2'];
+  const names = [...TRAPS.map((_, at) => `trap-${at}`), 'key-0', 'key-1', 'key-2', 'key-3', 'key-4'];
   const { code, stdout, stderr } = await runCli([
     'manifest',
     ...names.flatMap((name) => ['--lint', `${files}/${name}`]),
@@ -57,5 +60,5 @@ t.test('every trap of stunnel_tcp_proxy is found, and the password is in none of
     t.match(row, problem, value);
     t.match(row, /:7: |:8: /, 'in its line');
   }
-  for (const name of ['key-0', 'key-1', 'key-2']) t.match(stdout, `/${name}:`);
+  for (const name of ['key-0', 'key-1', 'key-2', 'key-3', 'key-4']) t.match(stdout, `/${name}:`);
 });

@@ -93,8 +93,27 @@ t.test('objects of other kinds are no mistake, and said', async (t) => {
     t,
     'kind: Deployment\napiVersion: apps/v1\n---\nkind: Service\n---\nkind: Service\n',
   );
-  t.equal(stderr, `spliceway: FILE holds only Deployment, Service: ${KINDS}\n`);
+  t.equal(stderr, `spliceway: FILE holds nothing to check, only Deployment, Service: ${KINDS}\n`);
   t.equal(code, 0);
+});
+
+t.test('a list of nothing, and a kustomization that says no kind, are none either', async (t) => {
+  const cases = [
+    ['apiVersion: v1\nitems: []\nkind: List\n', 'List'],
+    ['{"kind": "NetworkPolicyList", "apiVersion": "networking.k8s.io/v1", "items": []}', 'NetworkPolicyList'],
+    ['resources:\n- a.yaml\n', 'Kustomization'],
+  ] as const;
+  for (const [content, kind] of cases) {
+    const { code, stdout, stderr } = lintFile(t, content);
+    t.equal(stderr, `spliceway: FILE holds nothing to check, only ${kind}: ${KINDS}\n`);
+    t.equal(stdout, '');
+    t.equal(code, 0);
+  }
+});
+
+t.test('broken YAML is told as that, also where no kind is in it', async (t) => {
+  for (const text of ['text: [not: yaml', '# comment\n\n---\na: "b\n', '{"a": [}'])
+    t.match(found(text), [/^\d not-yaml$/], text);
 });
 
 t.test('clean files are one line, and exit code 0', async (t) => {
@@ -107,14 +126,22 @@ t.test('clean files are one line, and exit code 0', async (t) => {
 t.test('files that cannot be read do not keep the others from being read', async (t) => {
   const directory = t.testdir({ 'good.yaml': OTHER, 'bad.yaml': BAD });
   mkdirSync(`${directory}/folder`);
-  const names = ['folder', 'absent', 'bad.yaml', 'bad.yaml', 'good.yaml'];
+  const names = [
+    'folder',
+    'absent',
+    'bad.yaml',
+    'bad.yaml',
+    'folder/../bad.yaml',
+    './/bad.yaml',
+    'good.yaml',
+  ];
   const { code, findings, said } = reportLint(
     names.map((name) => `${directory}/${name}`),
     ALONE,
   );
   t.equal(
     said.replaceAll(`${directory}/`, ''),
-    `spliceway: folder is a directory: give the files in it, each with a --lint of its own
+    `spliceway: folder is a directory: give the files in it, as a shell writes them: --lint DIRECTORY/*.yaml
 spliceway: absent does not exist
 spliceway: 1 mistake in 2 objects
 `,
@@ -136,7 +163,7 @@ t.test('a file of the largest size is read, of a larger one not more than that',
 t.test('thousands of policies and firewalls are looked at in seconds', async (t) => {
   const texts = Array.from({ length: 1500 }, (_, at) =>
     [
-      networkPolicy(`  podSelector: {}\n  policyTypes: [Egress]\n  egress: [{ports: [{port: ${at}}]}]\n`),
+      networkPolicy(`  podSelector: {}\n  policyTypes: [Egress]\n  egress: [{ports: [{port: ${at + 1}}]}]\n`),
       egressFirewall('  - {type: Deny, to: {cidrSelector: 0.0.0.0/0}}\n'),
     ]
       .join('---\n')

@@ -33,6 +33,28 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
       'web-egress',
     ),
   ],
+  'an egress policy for an application without policyTypes, beside those for a migration': [
+    [
+      networkPolicy(
+        '  podSelector: {matchLabels: {tier: web}}\n  egress: [{to: [{podSelector: {}}]}]\n',
+        'web',
+      ),
+      networkPolicy(
+        `${SELECTOR}  policyTypes: [Egress]\n  egress: [{ports: [{port: 3128}, {protocol: UDP, port: 53}]}]\n`,
+      ),
+    ].join('---\n'),
+  ],
+  'policies of every shape that is taken': [
+    [
+      '  podSelector:\n  policyTypes: []\n  ingress:\n  egress:\n',
+      `  podSelector: {}\n  policyTypes: [Ingress, Egress]\n  ingress:\n  - {}\n  - from: []\n    ports:\n  - from: [{podSelector: {matchLabels: {a: b}}, namespaceSelector: {}}]\n    ports: [{port: web-1}, {}]\n`,
+      `  podSelector: {matchExpressions: [{key: a, operator: Exists}]}\n  policyTypes: ['${variable('TYPE')}']\n  egress:\n  - to: [{ipBlock: {cidr: '${variable('CIDR')}', except: [192.0.2.0/24]}}]\n    ports: [{protocol: '${variable('A')}', port: '${variable('B')}'}]\n`,
+      '  podSelector: {}\n  egress: [{to: [{ipBlock: {cidr: "::/0", except: ["fd00::/8"]}}, {ipBlock: {cidr: 10.1.2.3/8, except: [10.1.2.3/16]}}]}]\n',
+      '  <<: &spec {podSelector: {}}\n  ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]\n',
+    ]
+      .map((spec, at) => networkPolicy(spec, `shape-${at}.example`))
+      .join('---\n'),
+  ],
   'a policy that keeps others than those of a migration': [
     networkPolicy(
       '  podSelector:\n    matchExpressions: [{key: app, operator: NotIn, values: [directvolumemigration-rsync-transfer]}]\n  policyTypes: [Egress]\n',
@@ -106,6 +128,26 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
     egressFirewall(`${allow('nodeSelector: {}')}${deny('cidrSelector: 0.0.0.0/0')}`),
     { proxy: { host: 'spliceway.spliceway.svc', port: 3128 } },
   ],
+  'the same by the address of its Service': [
+    egressFirewall(`${allow('nodeSelector: {}')}${deny('cidrSelector: 0.0.0.0/0')}`),
+    { proxy: { host: '172.30.12.34', port: 3128 } },
+  ],
+  'a namespace closed at the source, and one that is nothing to the migration': [
+    ['shop', 'else']
+      .map((name) => networkPolicy('  podSelector: {}\n  policyTypes: [Ingress]\n').replace('shop', name))
+      .join('---\n'),
+    { sourceNamespaces: ['shop'], targetNamespaces: ['shop', 'new'] },
+  ],
+  'a namespace of the destination in which the router is let in, in two policies': [
+    [
+      '  podSelector: {}\n  policyTypes: [Ingress]\n',
+      '  podSelector: {matchLabels: {tier: web}}\n  ingress: [{from: [{podSelector: {}}]}]\n',
+      '  podSelector: {}\n  ingress: [{from: [{namespaceSelector: {matchLabels: {network.openshift.io/policy-group: ingress}}}]}]\n',
+    ]
+      .map((spec, at) => networkPolicy(spec, `policy-${at}`))
+      .join('---\n'),
+    { targetNamespaces: ['shop'] },
+  ],
   'a proxy by a name that one of the ranges may hold': [
     egressFirewall(`${allow('cidrSelector: 198.51.100.0/24')}${deny('cidrSelector: 0.0.0.0/0')}`),
     { proxy: { host: 'proxy.example', port: 3128 } },
@@ -152,6 +194,16 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
       'metadata:\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      {"spec":{"stunnel_tcp_proxy":"<proxy>"}}\n',
     ),
   ],
+  'users and hosts that are called almost as in the documents': [
+    [
+      'http://user:secret@host.example:3128',
+      'http://USER1:PASSWORDS@HOST.example:3128',
+      'http://a:b@127.example:1',
+    ]
+      .map((url) => migrationController(`spec:\n  stunnel_tcp_proxy: ${url}\n`))
+      .map((text, at) => text.replace('metadata:', `metadata:\n  uid: cluster-${at}`))
+      .join('---\n'),
+  ],
   'without a proxy': [
     migrationController('spec:\n  stunnel_tcp_proxy: ""\n  http_proxy: http://a.example\n'),
   ],
@@ -168,6 +220,19 @@ const GOOD: Readonly<Record<string, readonly [text: string, given?: Partial<type
   ],
   'a squid.conf that splices names and takes in other files': [
     'include /etc/squid/conf.d/*.conf\nhttp_port 3128 ssl-bump cert=/a\nacl s ssl::server_name .t.example\nacl one dstdomain example.com\nssl_bump peek all\nssl_bump splice s\nssl_bump bump all\nhttp_access allow localhost\n',
+  ],
+  'a squid.conf as Squid comes with, for pods that are known': [
+    squid(
+      'acl localnet src 10.0.0.0/8\nacl Safe_ports port 80 443 1025-65535\nhttp_access deny !Safe_ports\nhttp_access allow localhost manager\nhttp_access deny manager\nhttp_access deny to_localhost\nhttp_access allow localnet\nicp_port 0\nhtcp_port 0\nsnmp_port 0\nvia off',
+    ),
+  ],
+  'a squid.conf that asks everybody for a password before it allows all': [
+    squid(
+      'auth_param basic program /a /b\nacl known proxy_auth REQUIRED\nhttp_access deny !known\nhttp_access allow all',
+    ),
+  ],
+  'a squid.conf that only its own machine reaches': [
+    squid('http_access allow all').replace('http_port 3128', 'http_port 127.0.0.1:3128'),
   ],
   'a squid.conf without TLS of its own': [squid('# comment\nacl SSL_ports port 8443')],
 };

@@ -1,7 +1,7 @@
 import { readProxyUrl } from '../../mtc/proxy-url.js';
 import { fusedSpec, readSettings, SETTING } from './settings.js';
 import { type KubeObject, type Mistake, mistakeIn, ofKind, type Subject } from './subject.js';
-import { entryAt, valueAt } from './value.js';
+import { entryAt, isTemplate, valueAt } from './value.js';
 
 // Nothing here may quote a value: there is a password in it.
 
@@ -28,9 +28,35 @@ export function proxyUrl(subject: Subject): readonly Mistake[] {
             fix: 'write %23 for # and %20 for a blank in the credentials',
           }),
         ];
-      return 'problem' in read
-        ? [mistakeIn(object, entry, { problem: `${SETTING}: ${read.problem}`, fix: read.fix })]
-        : [];
+      if ('problem' in read)
+        return [mistakeIn(object, entry, { problem: `${SETTING}: ${read.problem}`, fix: read.fix })];
+      return OWN_POD.test(read.host) ? [mistakeIn(object, entry, ITSELF)] : [];
+    }),
+  );
+}
+
+const OWN_POD = /^(?:localhost(?:\.localdomain)?\.?|127\.[\d.]+|0\.0\.0\.0)$/i;
+
+const ITSELF = {
+  problem: `${SETTING} names the machine that reads it, which is stunnel's own pod: no proxy is there`,
+  fix: 'write the address of the proxy, as pods of the source reach it',
+};
+
+/** A URL without user and password, which spliceway always asks for. */
+export function proxyUrlWithoutCredentials(subject: Subject): readonly Mistake[] {
+  return settingsOf(subject).flatMap(({ object, set }) =>
+    set.flatMap((entry) => {
+      const text = entry.value.text ?? '';
+      const read = readProxyUrl(text);
+      // They are behind the #, which is told.
+      if (entry.value.comment?.includes('@')) return [];
+      if ('problem' in read || isExample(text) || isTemplate(text) || read.username !== '') return [];
+      return [
+        mistakeIn(object, entry, {
+          problem: `${SETTING} holds no credentials, and spliceway answers 407 without them`,
+          fix: 'print it with them: spliceway manifest host --proxy HOST:PORT; a proxy that asks for none is fine as it is',
+        }),
+      ];
     }),
   );
 }
@@ -42,7 +68,7 @@ export function proxyUrlExample(subject: Subject): readonly Mistake[] {
       .filter(({ value }) => isExample(value.text ?? ''))
       .map((entry) =>
         mistakeIn(object, entry, {
-          problem: `${SETTING} is still the one of the documents`,
+          problem: `${SETTING} is still the one of the documents, or a part of it is`,
           fix: 'print it with the credentials encoded: spliceway manifest host --proxy HOST:PORT',
         }),
       ),
@@ -140,6 +166,8 @@ function isExample(text: string): boolean {
     /\/\/(?:<[^<>]*>|username):(?:<[^<>]*>|password)@/i.test(text) ||
     /[@/](?:<[^<>]*>|ip)(?::|\/|$)/i.test(text) ||
     /:(?:<[^<>]*>|port)\/?$/i.test(text) ||
-    /^<.*>$/.test(text)
+    /^<.*>$/.test(text) ||
+    // As the documents of spliceway write it.
+    /\/\/USER(?:NAME)?:|:PASSWORD@|[@/]HOST(?::|\/|$)/.test(text)
   );
 }

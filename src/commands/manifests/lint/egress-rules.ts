@@ -1,13 +1,14 @@
 import { isIP } from 'node:net';
 import {
   isForMigration,
-  leadsTo,
+  leadTo,
   migrationPods,
   opensPort,
   type Policy,
   policiesOf,
   selects,
 } from './policies.js';
+import { mayOpenFor } from './policy-rules.js';
 import { isElsewhere, knownProxy, sourceNamespaces } from './proxy.js';
 import { groupBy, type Mistake, mistakeIn, type Subject } from './subject.js';
 import { entryAt, listAt, textAt, type Value, valueAt } from './value.js';
@@ -17,28 +18,62 @@ export function egressMissesProxy(subject: Subject): readonly Mistake[] {
   const proxy = knownProxy(subject);
   if (proxy === undefined) return [];
   return restrictedNamespaces(subject).flatMap((policies) => {
-    const [first] = policies;
-    const rules = rulesOf(policies);
-    if (first === undefined || proxy.addresses.length === 0) return [];
-    const own = isForMigration(first.selector);
-    // A policy of their own without a rule is told as that.
-    if (own && rules.length === 0) return [];
-    const missed = proxy.addresses.filter(
-      (range) => !rules.some((rule) => opensPort(rule, 'TCP', proxy.port) && leadsTo(rule, range)),
-    );
-    if (missed.length === 0) return [];
-    const peers = missed
-      .map(({ network, prefix }) => `  - ipBlock:\n      cidr: ${network}/${prefix}`)
-      .join('\n');
-    return [
-      mistakeIn(first.object, entryAt(first.object.root, 'spec', 'egress'), {
-        problem: `no egress rule lets the pods of a migration reach the proxy, ${missed.map(({ text }) => text).join(', ')} port ${proxy.port}`,
-        fix: own
-          ? `add to egress:\n- to:\n${peers}\n  ports:\n  - protocol: TCP\n    port: ${proxy.port}`
-          : OWN_POLICY(first.object.namespace),
-      }),
-    ];
+    const missing = podsOf(subject, policies).flatMap((each) => {
+      const rules = rulesOf(each.policies).filter((rule) => opensPort(rule, 'TCP', proxy.port));
+      const missed = proxy.addresses.filter((range) => !leadTo(rules, range));
+      return missed.length === 0 || isToldAsClosed(subject, each.policies, policies)
+        ? []
+        : [{ ...each, missed }];
+    });
+    // Where it is the same for all of them, there is nothing to tell apart.
+    const all = new Set(missing.map(({ missed }) => missed.map(({ text }) => text).join())).size === 1;
+    const same = all && missing.length === podsOf(subject, policies).length;
+    return (same ? missing.slice(0, 1) : missing).flatMap(({ app, policies: [first], missed }) => {
+      if (first === undefined) return [];
+      const peers = missed
+        .map(({ network, prefix }) => `  - ipBlock:\n      cidr: ${network}/${prefix}`)
+        .join('\n');
+      return [
+        mistakeIn(first.object, entryAt(first.object.root, 'spec', 'egress'), {
+          problem: `no egress rule lets the pods of a migration ${same ? '' : `(app: ${app}) `}reach the proxy, ${missed.map(({ text }) => text).join(', ')} port ${proxy.port}`,
+          fix: isForMigration(first.selector)
+            ? `add to egress:\n- to:\n${peers}\n  ports:\n  - protocol: TCP\n    port: ${proxy.port}`
+            : OWN_POLICY(first.object.namespace),
+        }),
+      ];
+    });
   });
+}
+
+interface Pods {
+  readonly app: string;
+  /** Those that select them; never none. */
+  readonly policies: readonly Policy[];
+}
+
+/**
+ * The pods of a namespace that policies restrict, by app: what lets the ones out is nothing to the others. Those with and
+ * without `owner` are not told apart, since of MTC 1.4 only one of them connects to the proxy.
+ */
+function podsOf(subject: Subject, policies: readonly Policy[]): readonly Pods[] {
+  const kinds = groupBy(migrationPods(subject, 'egress'), ({ labels }) => labels.app ?? '');
+  return kinds
+    .map((pods) => ({
+      app: pods[0]?.labels.app ?? '',
+      policies: policies.filter(({ selector }) => pods.some(({ labels }) => selects(selector, labels))),
+    }))
+    .filter((each) => each.policies.length > 0);
+}
+
+/** A policy of their own without a rule is told as that. */
+function isToldAsClosed(subject: Subject, own: readonly Policy[], all: readonly Policy[]): boolean {
+  return (
+    rulesOf(own).length === 0 &&
+    own.some(
+      (policy) =>
+        isForMigration(policy.selector) && !all.some((other) => mayOpenFor(subject, other, policy, 'egress')),
+    )
+  );
 }
 
 /** NetworkPolicies under which pods of the source cannot look up the name of the proxy. */

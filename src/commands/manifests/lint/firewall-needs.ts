@@ -1,4 +1,4 @@
-import type { AddressRange } from '../../../access/addresses.js';
+import { type AddressRange, parseRange } from '../../../access/addresses.js';
 import {
   type Firewall,
   type FirewallRule,
@@ -8,7 +8,7 @@ import {
   refusingRuleByName,
 } from './firewalls.js';
 import { isForMigration, policiesOf } from './policies.js';
-import { isElsewhere, knownProxy, sourceNamespaces } from './proxy.js';
+import { isElsewhere, type KnownProxy, knownProxy, sourceNamespaces } from './proxy.js';
 import { covers, spanOf } from './ranges.js';
 import { type Mistake, mistakeIn, type Subject } from './subject.js';
 import { entryAt, textAt } from './value.js';
@@ -79,7 +79,7 @@ function needsIn(subject: Subject): (firewall: Firewall) => readonly Need[] {
   const proxy = knownProxy(subject);
   const atSource = [
     // A Service of the same cluster is no matter of firewalls, which are about what leaves it.
-    ...(proxy === undefined || /\.svc(?:\.|$)/.test(proxy.host)
+    ...(proxy === undefined || isService(proxy)
       ? []
       : [{ ...proxy, what: `the proxy, ${proxy.host} port ${proxy.port}`, port: `TCP ${proxy.port}` }]),
     ...need('the name servers', 'UDP 53', dnsServers),
@@ -91,6 +91,18 @@ function needsIn(subject: Subject): (firewall: Firewall) => readonly Need[] {
     const known = sources !== undefined && namespace !== '';
     return (known ? sources.has(namespace) : !isElsewhere(subject, namespace)) ? atSource : [];
   };
+}
+
+const SERVICES = parseRange('172.30.0.0/16');
+
+/** By its name, or an address out of the range that clusters have for their Services by default. */
+function isService({ host, addresses }: KnownProxy): boolean {
+  return (
+    /\.svc(?:\.|$)/.test(host) ||
+    (SERVICES !== undefined &&
+      addresses.length > 0 &&
+      addresses.every((range) => covers(spanOf(SERVICES), spanOf(range))))
+  );
 }
 
 function need(what: string, port: string, addresses: readonly AddressRange[]): readonly Need[] {

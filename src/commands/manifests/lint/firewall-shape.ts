@@ -43,9 +43,22 @@ export function firewallRuleShape(subject: Subject): readonly Mistake[] {
       ...typeMistakes(object, value),
       ...selectorMistakes(object, value),
       ...cidrMistakes(object, value),
+      ...nameMistakes(object, value),
       ...(object.kind === 'EgressFirewall' ? portMistakes(object, value) : []),
     ]),
   );
+}
+
+function nameMistakes(object: KubeObject, rule: Value): readonly Mistake[] {
+  const name = valueAt(rule, 'to', 'dnsName');
+  if (name?.text === undefined || isTemplate(name.text) || /^<.*>$/.test(name.text)) return [];
+  if (!/[:/]/.test(name.text)) return [];
+  return [
+    mistakeIn(object, name, {
+      problem: 'dnsName is a name alone, without scheme, port and path',
+      fix: object.kind === 'EgressFirewall' ? 'write the name, and the port into ports' : 'write the name',
+    }),
+  ];
 }
 
 function typeMistakes(object: KubeObject, rule: Value): readonly Mistake[] {

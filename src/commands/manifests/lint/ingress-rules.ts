@@ -1,5 +1,13 @@
 import { TOOLKITS } from '../../mtc/toolkits.js';
-import { isAmongMigrationPods, isForMigration, list, opensPort, policiesOf } from './policies.js';
+import {
+  isAmongMigrationPods,
+  isForMigration,
+  list,
+  migrationPods,
+  opensPort,
+  policiesOf,
+  selects,
+} from './policies.js';
 import { groupBy, type KubeObject, type Mistake, mistakeIn, type Subject } from './subject.js';
 import { entryAt, listAt, textAt, type Value, valueAt } from './value.js';
 
@@ -20,7 +28,7 @@ export function ingressWrongPort(subject: Subject): readonly Mistake[] {
 
 /** Ingress policies for the pods of a migration that do not let the router in. */
 export function ingressWrongSource(subject: Subject): readonly Mistake[] {
-  return ingressOf(subject).flatMap(({ object, rules, ports }) => {
+  const own = ingressOf(subject).flatMap(({ object, rules, ports }) => {
     const opening = rules.filter((rule) => opensOne(rule, ports));
     const looked = opening.length > 0 ? opening : rules;
     if (looked.some((rule) => letsRouterIn(rule) || isAmongMigrationPods(rule, subject))) return [];
@@ -36,6 +44,33 @@ export function ingressWrongSource(subject: Subject): readonly Mistake[] {
       }),
     ];
   });
+  return [...own, ...ingressClosed(subject)];
+}
+
+/** Policies of others in namespaces of the destination that keep the router from its pods, beside which there is none of their own. */
+function ingressClosed(subject: Subject): readonly Mistake[] {
+  const { sourceNamespaces, targetNamespaces } = subject;
+  // In a namespace of the same name at the source nobody connects to them.
+  const targets = targetNamespaces.filter((name) => !sourceNamespaces.includes(name));
+  const there = policiesOf(subject, 'ingress').filter(({ object }) => targets.includes(object.namespace));
+  const kinds = groupBy(migrationPods(subject, 'ingress'), ({ labels }) => labels.app ?? '');
+  return groupBy(there, ({ object }) => object.namespace).flatMap((policies) => {
+    // What is wrong with those is told of them.
+    if (policies.some(({ selector }) => isForMigration(selector))) return [];
+    const closed = kinds.flatMap((pods) => {
+      const own = policies.filter(({ selector }) => pods.some(({ labels }) => selects(selector, labels)));
+      const rules = own.flatMap((policy) => policy.rules?.list ?? []);
+      return rules.some((rule) => opensOne(rule, portsOf(subject)) && letsRouterIn(rule))
+        ? []
+        : own.slice(0, 1);
+    });
+    return closed.slice(0, 1).map(({ object }) =>
+      mistakeIn(object, entryAt(object.root, 'spec', 'ingress'), {
+        problem: 'no ingress rule of this namespace lets the router reach the pods of a migration',
+        fix: `leave it as it is, and apply a policy for these pods beside it: spliceway manifest target --target-namespace ${object.namespace}`,
+      }),
+    );
+  });
 }
 
 interface Ingress {
@@ -48,14 +83,18 @@ interface Ingress {
 }
 
 function ingressOf(subject: Subject): readonly Ingress[] {
-  const releases = subject.mtc === undefined ? Object.values(TOOLKITS) : [TOOLKITS[subject.mtc]];
-  const ports = [...new Set(releases.map(({ stunnelPort }) => stunnelPort))];
+  const ports = portsOf(subject);
   const meant = policiesOf(subject, 'ingress').filter(({ selector }) => isForMigration(selector));
   return groupBy(meant, ({ object }) => object.namespace).flatMap((policies) => {
     const [first] = policies;
     const rules = policies.flatMap((policy) => policy.rules?.list ?? []);
     return first === undefined || rules.length === 0 ? [] : [{ object: first.object, rules, ports }];
   });
+}
+
+function portsOf({ mtc }: Subject): readonly number[] {
+  const releases = mtc === undefined ? Object.values(TOOLKITS) : [TOOLKITS[mtc]];
+  return [...new Set(releases.map(({ stunnelPort }) => stunnelPort))];
 }
 
 function opensOne(rule: Value, ports: readonly number[]): boolean {

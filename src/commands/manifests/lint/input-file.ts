@@ -34,7 +34,7 @@ const NO_TEXT = 'is no text: give manifests in YAML or JSON, or a squid.conf';
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'does not exist',
   EACCES: 'cannot be read: you are not allowed to',
-  EISDIR: 'is a directory: give the files in it, each with a --lint of its own',
+  EISDIR: 'is a directory: give the files in it, as a shell writes them: --lint DIRECTORY/*.yaml',
 };
 
 function readBytes(path: string): Buffer {

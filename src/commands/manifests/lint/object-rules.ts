@@ -1,5 +1,5 @@
 import leven from 'leven';
-import { isForMigration, networkPolicies, typesOf } from './policies.js';
+import { isForMigration, networkPolicies, writtenTypesOf } from './policies.js';
 import { isRoutePlaceholder } from './squid-rules.js';
 import { groupBy, type KubeObject, type Mistake, mistakeIn, type Subject } from './subject.js';
 import { entryAt, isTemplate, sameValue, textAt, type Value, valueAt } from './value.js';
@@ -103,7 +103,7 @@ export function secondFirewall(subject: Subject): readonly Mistake[] {
 /** A policy about one direction with a name that says the other. */
 export function nameSaysOtherwise(subject: Subject): readonly Mistake[] {
   return networkPolicies(subject).flatMap((object) => {
-    const types = typesOf(object);
+    const types = writtenTypesOf(object);
     const [type] = types;
     if (
       type === undefined ||
@@ -165,7 +165,7 @@ export function placeholderLeft(subject: Subject): readonly Mistake[] {
         if (!isPlaceholder(text) || /^<[^<>]*cluster[^<>]*>$/i.test(text)) return [];
         return [
           mistakeIn(object, value, {
-            problem: `${text} was never filled in`,
+            problem: `${object.kind === 'MigrationController' ? 'a placeholder' : text} was never filled in`,
             fix: 'write what it stands for, or leave its key out',
           }),
         ];
@@ -180,13 +180,16 @@ export function placeholderLeft(subject: Subject): readonly Mistake[] {
           file,
           line,
           object: `squid.conf ${name}`,
-          problem: `${text} was never filled in`,
+          problem: `${SECRETIVE.test(name) ? 'a placeholder' : text} was never filled in`,
           fix: 'write what it stands for',
         })),
     ),
   );
   return [...inObjects, ...inSquid];
 }
+
+/** Directives that passwords are in. */
+const SECRETIVE = /^(?:cache_peer|cachemgr_passwd|auth_param)$/;
 
 function isPlaceholder(text: string): boolean {
   return /^(?:<[A-Za-z][\w. -]*>|\.{3}|…)$/.test(text);
@@ -210,7 +213,7 @@ function isNamed({ name, kind }: KubeObject): boolean {
 
 /** A name that says the direction that the policy is about. */
 function suggestName(object: KubeObject): string {
-  const types = object.kind === 'NetworkPolicy' ? typesOf(object) : [];
+  const types = object.kind === 'NetworkPolicy' ? writtenTypesOf(object) : [];
   const [type] = types;
   if (type === undefined || types.length > 1) return `${object.name}-2`;
   const other = type === 'ingress' ? 'egress' : 'ingress';

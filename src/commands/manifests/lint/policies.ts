@@ -2,7 +2,7 @@ import type { AddressRange } from '../../../access/addresses.js';
 import { MTC_RELEASES } from '../../../config/manifest-options.js';
 import { TOOLKITS } from '../../mtc/toolkits.js';
 import { readCidr } from './firewalls.js';
-import { covers, spanOf } from './ranges.js';
+import { covers, type Span, spanOf, without } from './ranges.js';
 import { type KubeObject, ofKind, type Subject } from './subject.js';
 import { isTemplate, listAt, textAt, type Value, valueAt } from './value.js';
 
@@ -12,6 +12,8 @@ export interface Policy {
   readonly selector: Value | undefined;
   /** `spec.ingress` or `spec.egress`; absent: nothing is allowed. */
   readonly rules: Value | undefined;
+  /** Whether nobody wrote this direction: without policyTypes a policy is about ingress as well. */
+  readonly byDefault: boolean;
 }
 
 export type Direction = 'ingress' | 'egress';
@@ -31,6 +33,7 @@ export function policiesOf(subject: Subject, direction: Direction): readonly Pol
       object,
       selector: valueAt(object.root, 'spec', 'podSelector'),
       rules: valueAt(object.root, 'spec', direction),
+      byDefault: !writtenTypesOf(object).includes(direction),
     }));
 }
 
@@ -41,14 +44,27 @@ export function networkPolicies(subject: Pick<Subject, 'objects'>): readonly Kub
   );
 }
 
-/** `policyTypes`, or what Kubernetes takes for them where there are none. */
-export function typesOf({ root }: KubeObject): readonly Direction[] {
-  const types = valueAt(root, 'spec', 'policyTypes')?.list;
-  const egress = valueAt(root, 'spec', 'egress') !== undefined;
-  const ingress = valueAt(root, 'spec', 'ingress') !== undefined;
-  if (types === undefined) return egress ? (ingress ? ['ingress', 'egress'] : ['egress']) : ['ingress'];
-  const named = types.map(({ text }) => text?.toLowerCase());
-  return (['ingress', 'egress'] as const).filter((direction) => named.includes(direction));
+/** `policyTypes`, or what Kubernetes takes for them where there are none: ingress always, egress where there are rules. */
+export function typesOf(object: KubeObject): readonly Direction[] {
+  const written = writtenTypesOf(object);
+  return hasTypes(object) || written.includes('ingress') ? written : ['ingress', ...written];
+}
+
+/** The directions that a policy was written for. */
+export function writtenTypesOf(object: KubeObject): readonly Direction[] {
+  const spec = valueAt(object.root, 'spec');
+  if (hasTypes(object)) {
+    const named = listAt(spec, 'policyTypes').map(({ text }) => text?.toLowerCase());
+    return (['ingress', 'egress'] as const).filter((direction) => named.includes(direction));
+  }
+  const egress = valueAt(spec, 'egress');
+  if ((egress?.list ?? []).length === 0 && egress?.map === undefined) return ['ingress'];
+  return valueAt(spec, 'ingress') === undefined ? ['egress'] : ['ingress', 'egress'];
+}
+
+/** An empty list counts as none. */
+function hasTypes({ root }: KubeObject): boolean {
+  return listAt(root, 'spec', 'policyTypes').length > 0;
 }
 
 /** Whether somebody wrote the selector for the pods of a migration, right or wrong. */
@@ -155,24 +171,29 @@ export function opensPort(rule: Value, protocol: 'TCP' | 'UDP', port: number): b
   );
 }
 
-/** Whether a rule leads to every one of these addresses, as far as one can tell: pods behind a selector may have them. */
-export function leadsTo(rule: Value, range: AddressRange): boolean {
-  const peers = listAt(rule, 'to');
-  return (
-    peers.length === 0 ||
-    peers.some((peer) => {
+/**
+ * Whether rules lead to every one of these addresses, together and as far as one can tell: pods behind a selector may
+ * have them.
+ */
+export function leadTo(rules: readonly Value[], range: AddressRange): boolean {
+  let open: readonly Span[] = [spanOf(range)];
+  for (const rule of rules) {
+    const peers = listAt(rule, 'to');
+    if (peers.length === 0) return true;
+    for (const peer of peers) {
       const block = valueAt(peer, 'ipBlock');
       if (block === undefined) return true;
       const cidr = textAt(block, 'cidr') ?? '';
       const outer = readCidr(cidr);
-      if (outer === undefined) return isTemplate(cidr) || /^<.*>$/.test(cidr);
+      if (outer === undefined && (isTemplate(cidr) || /^<.*>$/.test(cidr))) return true;
       const excepted = listAt(block, 'except').some(({ text = '' }) => {
         const except = readCidr(text);
         return except !== undefined && covers(spanOf(except), spanOf(range));
       });
-      return covers(spanOf(outer), spanOf(range)) && !excepted;
-    })
-  );
+      if (outer !== undefined && !excepted) open = without(open, spanOf(outer));
+    }
+  }
+  return open.length === 0;
 }
 
 /** Whether a rule is for MTC 1.4, whose source has stunnel in a pod of its own that the others connect to. */
@@ -190,6 +211,8 @@ export function isAmongMigrationPods(rule: Value, { mtc }: Pick<Subject, 'mtc'>)
 
 /** `- {}`, in any spelling. */
 export function allowsEverything(rule: Value): boolean {
-  const restricts = ['to', 'from', 'ports'].some((key) => listAt(rule, key).length > 0);
+  const restricts = ['to', 'from', 'ports'].some(
+    (key) => listAt(rule, key).length > 0 || valueAt(rule, key)?.map !== undefined,
+  );
   return !restricts && (rule.map !== undefined || rule.text === undefined);
 }

@@ -19,7 +19,10 @@ const DIRECTIONS: readonly Direction[] = ['ingress', 'egress'];
 /** Selectors that were meant for the pods of a migration, and miss some of them. */
 export function selectorMisses(subject: Subject): readonly Mistake[] {
   return DIRECTIONS.flatMap((direction) =>
-    groupBy(policiesOf(subject, direction), ({ object }) => object.namespace).flatMap((policies) => {
+    groupBy(
+      policiesOf(subject, direction).filter(({ byDefault }) => !byDefault),
+      ({ object }) => object.namespace,
+    ).flatMap((policies) => {
       const first = policies.find(({ selector }) => isForMigration(selector));
       if (first === undefined) return [];
       const missed = migrationPods(subject, direction).filter(
@@ -65,21 +68,29 @@ export function allowsNothing(subject: Subject): readonly Mistake[] {
       policies
         .filter(({ selector }) => isForMigration(selector))
         .filter((policy) => !policies.some((other) => mayOpenFor(subject, other, policy, direction)))
-        .map(({ object, rules }) =>
-          mistakeIn(
+        .map(({ object, rules, byDefault }) => {
+          if (byDefault) return mistakeIn(object, entryAt(object.root, 'spec', 'egress'), WITHOUT_TYPES);
+          return mistakeIn(
             object,
             rules ?? entryAt(object.root, 'spec', 'policyTypes') ?? entryAt(object.root, 'spec'),
             {
               problem: `it has no ${direction} rule, which forbids these pods all ${direction === 'egress' ? 'traffic to elsewhere' : 'traffic from elsewhere'}`,
               fix: `write the rules, which spliceway manifest ${direction === 'egress' ? 'source' : 'target'} prints; a rule that allows everything is\n${direction}:\n- {}`,
             },
-          ),
-        ),
+          );
+        }),
     ),
   );
 }
 
-function mayOpenFor(subject: Subject, other: Policy, policy: Policy, direction: Direction): boolean {
+const WITHOUT_TYPES = {
+  problem:
+    'without policyTypes it is about ingress as well, and has no ingress rule: nobody can connect to these pods any more',
+  fix: 'write\npolicyTypes:\n- Egress',
+};
+
+/** Whether another policy has rules for some of the pods that a policy is for. */
+export function mayOpenFor(subject: Subject, other: Policy, policy: Policy, direction: Direction): boolean {
   if ((other.rules?.list ?? []).length === 0) return false;
   if (other === policy) return true;
   return migrationPods({ ...subject, mtc: undefined }, direction).some(
@@ -118,8 +129,9 @@ export function wrongSide(subject: Subject): readonly Mistake[] {
   return DIRECTIONS.flatMap((direction) =>
     policiesOf(subject, direction)
       .filter(
-        ({ selector, object, rules }) =>
+        ({ selector, object, rules, byDefault }) =>
           isForMigration(selector) &&
+          !byDefault &&
           targetNamespaces.length > 0 &&
           !rules?.list?.some((rule) => isAmongMigrationPods(rule, subject)) &&
           (direction === 'egress' ? targets : sources).includes(object.namespace),

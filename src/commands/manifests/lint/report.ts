@@ -1,7 +1,8 @@
+import { resolve } from 'node:path';
 import { type Finding, lint } from '../lint.js';
 import { readInput } from './input-file.js';
 import { KINDS } from './object-rules.js';
-import type { Surroundings } from './subject.js';
+import { indexBy, type Surroundings } from './subject.js';
 
 /** What is to be printed about files. */
 export interface Report {
@@ -22,7 +23,7 @@ export function reportLint(paths: readonly string[], surroundings: Surroundings)
   const lines: string[] = [];
   const say = (text: string) => lines.push(`spliceway: ${text}\n`);
   let unread = 0;
-  const files = [...new Set(paths)].flatMap((path) => {
+  const files = withoutRepeats(paths).flatMap((path) => {
     const input = readInput(path);
     const file = path === '-' ? 'standard input' : escaped(path);
     if ('text' in input) return [{ file, text: input.text }];
@@ -35,7 +36,9 @@ export function reportLint(paths: readonly string[], surroundings: Surroundings)
     // What a command before a pipe did not print is no manifest without mistakes.
     if (kinds.length === 0) unread += 1;
     const holds =
-      kinds.length === 0 ? 'no object of Kubernetes' : `only ${kinds.slice(0, 5).map(escaped).join(', ')}`;
+      kinds.length === 0
+        ? 'no object of Kubernetes'
+        : `nothing to check, only ${kinds.slice(0, 5).map(escaped).join(', ')}`;
     say(`${file} holds ${holds}: ${Object.keys(KINDS).join(', ')} and squid.conf are checked`);
   }
   const mistakes = findings.filter(({ level }) => level === 'mistake').length;
@@ -45,6 +48,12 @@ export function reportLint(paths: readonly string[], surroundings: Surroundings)
     said: lines.join(''),
     code: mistakes > 0 || unread > 0 ? 1 : 0,
   };
+}
+
+/** Each file once, however its path is written. */
+function withoutRepeats(paths: readonly string[]): readonly string[] {
+  const files = indexBy(paths, (path) => (path === '-' ? path : resolve(path)));
+  return [...files.values()].flatMap(([first]) => first ?? []);
 }
 
 function written({ file, line, object, level, problem, rule, fix }: Finding): string {

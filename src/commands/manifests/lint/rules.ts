@@ -6,6 +6,8 @@ import * as shape from './firewall-shape.js';
 import * as ingress from './ingress-rules.js';
 import * as objects from './object-rules.js';
 import * as policy from './policy-rules.js';
+import { notAPolicy } from './policy-shape.js';
+import * as squidAccess from './squid-access.js';
 import * as squid from './squid-rules.js';
 import type { Rule } from './subject.js';
 
@@ -47,6 +49,13 @@ export const RULES = {
     fix: 'a name that says what it is',
     check: objects.nameSaysOtherwise,
   },
+  'not-a-policy': {
+    level: 'mistake',
+    finds:
+      'what the API server refuses in a NetworkPolicy, or takes for something else: keys, ports, ranges, names',
+    fix: 'as the message says',
+    check: notAPolicy,
+  },
   'selector-misses-pods': {
     level: 'mistake',
     finds: 'a podSelector without the source pods of MTC 1.4 and 1.5 (no `owner`) or the block pods of 1.8',
@@ -61,8 +70,9 @@ export const RULES = {
   },
   'allows-nothing': {
     level: 'mistake',
-    finds: "a policy for the migration's pods without any rule, which forbids everything",
-    fix: 'the rules that `spliceway manifest source` or `target` prints',
+    finds:
+      "a policy for the migration's pods without any rule, which forbids everything; an egress policy without policyTypes, which forbids ingress as well",
+    fix: 'the rules that `spliceway manifest source` or `target` prints; `policyTypes: [Egress]`',
     check: policy.allowsNothing,
   },
   'egress-misses-proxy': {
@@ -153,7 +163,7 @@ export const RULES = {
   },
   'proxy-url-example': {
     level: 'mistake',
-    finds: '`http://username:password@ip:port`',
+    finds: '`http://username:password@ip:port`, `http://USER:PASSWORD@HOST:PORT`, or a part of them',
     fix: 'the real one',
     check: controller.proxyUrlExample,
   },
@@ -177,7 +187,7 @@ export const RULES = {
   },
   'one-route': {
     level: 'mistake',
-    finds: 'Squid: a list of names with one route, or a domain without the dot',
+    finds: 'Squid: a list of names with one route, a domain without the dot, or with `*`',
     fix: '`.apps.TARGET`',
     check: squid.routeNames,
   },
@@ -187,11 +197,17 @@ export const RULES = {
     fix: '`http_access allow CONNECT …`',
     check: squid.connectNotAllowed,
   },
+  'squid-directive': {
+    level: 'mistake',
+    finds: 'Squid: a directive that is almost one',
+    fix: 'its name',
+    check: squidAccess.misspeltDirective,
+  },
   'ssl-ports': {
     level: 'mistake',
     finds: 'Squid: CONNECT held to a list of ports without 6443',
     fix: '`acl SSL_ports port 6443`',
-    check: squid.sslPorts,
+    check: squidAccess.sslPorts,
   },
   'squid-timeouts': {
     level: 'mistake',
@@ -229,6 +245,18 @@ export const RULES = {
     finds: 'stunnelTcpProxy, which the operator turns into stunnel_tcp_proxy',
     fix: 'the documented name',
     check: controller.proxyUrlSpelling,
+  },
+  'proxy-url-credentials': {
+    level: 'advice',
+    finds: 'a stunnel_tcp_proxy without user and password, which spliceway always asks for',
+    fix: '`spliceway manifest host` writes it',
+    check: controller.proxyUrlWithoutCredentials,
+  },
+  'squid-open': {
+    level: 'advice',
+    finds: 'Squid: `http_access allow all` that nothing before it restricts: an open proxy',
+    fix: '`http_access allow CONNECT migration`, with a password asked for',
+    check: squidAccess.squidOpen,
   },
 } as const satisfies Readonly<Record<string, Rule>>;
 

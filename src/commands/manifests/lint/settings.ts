@@ -38,7 +38,9 @@ function* entriesOf(value: Value, where: string): Generator<Entry & { key: strin
     if (where === '' && key === 'status') continue;
     if (where === 'metadata' && key === 'managedFields') continue;
     yield { ...entry, key, where };
-    yield* entriesOf(entry.value, where === '' ? key : `${where}.${key}`);
+    // A key may be half a URL by mistake, and these are shown.
+    const segment = /^[\w-]+$/.test(key) ? key : '…';
+    yield* entriesOf(entry.value, where === '' ? segment : `${where}.${segment}`);
   }
 }
 

@@ -30,6 +30,11 @@ export function readSquidFile(file: string, text: string): SquidFile | undefined
   return { file, directives, named, acls };
 }
 
+/** Whether Squid has a directive of this name, as far as they are known here. */
+export function isSquidDirective(name: string): boolean {
+  return DIRECTIVES.test(name);
+}
+
 /** The directives that configurations are made of. A key of YAML has a colon behind it and is none. */
 const DIRECTIVES = new RegExp(
   `^(?:${[

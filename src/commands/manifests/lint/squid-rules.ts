@@ -1,4 +1,5 @@
-import type { Mistake, SquidDirective, SquidFile, Subject } from './subject.js';
+import { isConnect, isOtherMethod, mistakeAt, NOT_FOR_PODS, named, whole } from './squid-access.js';
+import type { Mistake, SquidDirective, Subject } from './subject.js';
 
 /** A tunnel that Squid opens with a certificate of its own, because nothing before it says to let it through. */
 export function bumpsTunnels(subject: Subject): readonly Mistake[] {
@@ -59,7 +60,14 @@ export function routeNames(subject: Subject): readonly Mistake[] {
         (name) => !name.startsWith('.') && (ROUTE.test(name) ? routes.length === 1 : /^apps\./.test(name)),
       );
       const unfilled = about ? namesIn(list).filter(isRoutePlaceholder) : [];
-      return [...wrong, ...unfilled].map((name) => {
+      const starred = namesIn(list).filter((name) => name.startsWith('*.'));
+      const stars = starred.map((name) =>
+        mistakeAt(squid, list, {
+          problem: 'Squid knows no * in names: this fits none',
+          fix: `write the domain, with the dot: acl ${list.words.slice(0, 2).join(' ')} ${name.slice(1)}`,
+        }),
+      );
+      const others = [...wrong, ...unfilled].map((name) => {
         const domain =
           /^(?:dvm|dvm-block)-[^.]+(\..+)$/.exec(name)?.[1] ??
           (/^apps\./.test(name) ? `.${name}` : '.apps.TARGET');
@@ -71,6 +79,7 @@ export function routeNames(subject: Subject): readonly Mistake[] {
           fix: `name the domain, with the dot: acl ${list.words.slice(0, 2).join(' ')} ${domain}`,
         });
       });
+      return [...stars, ...others];
     });
   });
 }
@@ -111,57 +120,6 @@ export function connectNotAllowed(subject: Subject): readonly Mistake[] {
           }),
         ];
   });
-}
-
-/** Lists of Squid's own that no pod of another machine is in. */
-const NOT_FOR_PODS = /^(?:localhost|manager|to_localhost|!all)$/;
-
-function isConnect(squid: SquidFile, acl: string): boolean {
-  return acl === 'CONNECT' || methodsOf(squid, acl)?.includes('CONNECT') === true;
-}
-
-function isOtherMethod(squid: SquidFile, acl: string): boolean {
-  const negated = acl.startsWith('!');
-  const isOne = isConnect(squid, acl.replace('!', ''));
-  if (negated) return isOne;
-  return !isOne && methodsOf(squid, acl) !== undefined;
-}
-
-function methodsOf(squid: SquidFile, acl: string): readonly string[] | undefined {
-  const lists = (squid.acls.get(acl) ?? []).filter(({ words: [, type] }) => type === 'method');
-  return lists.length === 0 ? undefined : lists.flatMap(({ words }) => words.slice(2));
-}
-
-/** A list of ports that CONNECT is held to, without that of API servers. */
-export function sslPorts(subject: Subject): readonly Mistake[] {
-  return whole(subject).flatMap((squid) => {
-    const held = named(squid, 'http_access')
-      .filter(
-        ({ words: [action, ...acls] }) =>
-          // `deny !Safe_ports` is about CONNECT as well.
-          action === 'deny' &&
-          (acls.some((acl) => isConnect(squid, acl)) || acls.every((acl) => acl.startsWith('!'))),
-      )
-      .flatMap(({ words }) => words.filter((word) => word.startsWith('!')).map((word) => word.slice(1)));
-    return [...new Set(held)].flatMap((acl) => {
-      const lists = (squid.acls.get(acl) ?? []).filter(({ words: [, type] }) => type === 'port');
-      const [first] = lists;
-      const ports = lists.flatMap(({ words }) => words.slice(2));
-      if (first === undefined || ports.some((port) => port.startsWith('"') || holdsPort(port, 6443)))
-        return [];
-      return [
-        mistakeAt(squid, first, {
-          problem: `6443 is not in ${acl}: CONNECT to the API server of the target (its port, and stunnel's where there is no Route) is refused`,
-          fix: `write\nacl ${acl} port 6443`,
-        }),
-      ];
-    });
-  });
-}
-
-function holdsPort(text: string, port: number): boolean {
-  const [from = '', to = from] = text.split('-');
-  return Number(from) <= port && port <= Number(to);
 }
 
 /** Time limits that end tunnels which are silent, or long. */
@@ -216,25 +174,4 @@ const UNIT_SECONDS: readonly (readonly [RegExp, number])[] = [
 function secondsOf([number = '', unit = 'seconds']: readonly string[]): number | undefined {
   const factor = UNIT_SECONDS.find(([name]) => name.test(unit))?.[1];
   return factor === undefined || !/^\d+(?:\.\d+)?$/.test(number) ? undefined : Number(number) * factor;
-}
-
-/** Without those that take in others or are taken in (none runs without a port): what seems to be missing may be there. */
-function whole({ squids }: Subject): readonly SquidFile[] {
-  return squids.filter(
-    ({ directives }) =>
-      directives.some(({ name }) => /^https?_port$/.test(name)) &&
-      !directives.some(({ name }) => name === 'include'),
-  );
-}
-
-function named(squid: SquidFile, name: string): readonly SquidDirective[] {
-  return squid.named.get(name) ?? [];
-}
-
-function mistakeAt(
-  { file }: SquidFile,
-  { line, name }: SquidDirective,
-  said: Pick<Mistake, 'problem' | 'fix'>,
-): Mistake {
-  return { file, line, object: `squid.conf ${name}`, ...said };
 }

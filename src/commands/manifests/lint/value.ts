@@ -15,6 +15,8 @@ export interface Value {
   readonly line: number;
   /** Strings as they are, other scalars as they were written; absent: it is a map, a list or null. */
   readonly text?: string;
+  /** The text is one to YAML, too, and no number or boolean. */
+  readonly string?: true;
   readonly map?: ReadonlyMap<string, Entry>;
   readonly list?: readonly Value[];
   /** What stands behind a `#` on its line. */
@@ -87,6 +89,7 @@ function scalar(node: { value: unknown; source?: string; comment?: string | null
   if (node.value === null || node.value === undefined) return comment;
   return {
     text: typeof node.value === 'string' ? node.value : (node.source ?? String(node.value)),
+    ...(typeof node.value === 'string' ? { string: true } : {}),
     ...comment,
   };
 }

@@ -28,7 +28,7 @@ export function readYamlFile(file: string, text: string): YamlFile {
     const objects = documents.flatMap((document): readonly KubeObject[] => {
       const [error] = document.errors;
       if (error !== undefined) {
-        if (!/\bkind["']?\s*:/.test(text)) return [];
+        if (!/\bkind["']?\s*:/.test(text) && !BEGINS_LIKE_YAML.test(text)) return [];
         unreadable.push({ file, line: lines.linePos(error.pos[0]).line, ...explain(error) });
         return [];
       }
@@ -45,6 +45,9 @@ export function readYamlFile(file: string, text: string): YamlFile {
     return { objects: [], unreadable: [...unreadable, { file, line: 1, problem, fix: 'write it without' }] };
   }
 }
+
+/** With `---`, a key, or a bracket that is none of a template's; before that there may be comments. */
+const BEGINS_LIKE_YAML = /^(?:\uFEFF?[ \t]*(?:#.*)?\r?\n)*\uFEFF?(?:---\s|[\w"'-]+:\s|[{[](?![{%[]))/;
 
 /** Takes lines such as `[...]` out where documents leave something out, without moving the others. */
 function withoutEllipses(file: string, text: string, unreadable: Unreadable[]): string {
@@ -72,10 +75,11 @@ function indentOf(line: string | undefined): number {
 }
 
 function objectsIn(file: string, root: Value, kind = textAt(root, 'kind')): readonly KubeObject[] {
-  if (kind === undefined) return [];
+  if (kind === undefined) return isKustomization(root) ? objectsIn(file, root, 'Kustomization') : [];
   const apiVersion = textAt(root, 'apiVersion') ?? '';
   const items = valueAt(root, 'items')?.list;
-  if (items !== undefined && kind.endsWith('List'))
+  // An empty one stands for itself: it holds nothing, and is no mistake.
+  if (items !== undefined && items.length > 0 && kind.endsWith('List'))
     // What the API itself answers says the kind of its items only in its own.
     return items.flatMap((item) =>
       objectsIn(file, item, textAt(item, 'kind') ?? kind.slice(0, -'List'.length)),
@@ -87,12 +91,19 @@ function objectsIn(file: string, root: Value, kind = textAt(root, 'kind')): read
   return [{ file, line, apiVersion, kind, name, namespace, label, root }];
 }
 
+/** It may leave its kind out. */
+function isKustomization(root: Value): boolean {
+  return ['resources', 'bases', 'patches', 'components'].some(
+    (key) => valueAt(root, key)?.list !== undefined,
+  );
+}
+
 function tell(file: string, { repeated, line }: Flaw): Unreadable {
   if (repeated === undefined) {
     const problem = 'a * begins a reference to an anchor (&), and there is none of this name';
     return { file, line, problem, fix: "put the value into single quotes: '*…'" };
   }
-  const key = /^[\w./-]{1,60}$/.test(repeated) ? repeated : 'a key';
+  const key = KEYS.has(repeated) ? repeated : 'a key';
   return {
     file,
     line,
@@ -100,6 +111,15 @@ function tell(file: string, { repeated, line }: Flaw): Unreadable {
     fix: 'make one of the two',
   };
 }
+
+/** Which may be shown: others may be half a URL, or a password. */
+const KEYS: ReadonlySet<string> = new Set(
+  [
+    'apiVersion kind metadata name namespace labels annotations spec status items data podSelector matchLabels',
+    'matchExpressions key operator values policyTypes ingress egress from to ports port endPort protocol ipBlock cidr except',
+    'namespaceSelector type cidrSelector dnsName nodeSelector version stunnel_tcp_proxy app owner',
+  ].flatMap((line) => line.split(' ')),
+);
 
 /** In words of ours: those of the library may hold pieces of the file. */
 function explain({ code }: YAMLParseError): Pick<Unreadable, 'problem' | 'fix'> {
