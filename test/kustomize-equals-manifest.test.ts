@@ -59,7 +59,8 @@ function generate(copy: string, words: readonly string[] = []) {
 function copyFor(t: Test, inventory: string): { readonly copy: string; readonly file: string } {
   const copy = copyWith(t);
   const file = join(copy, '../migration.yaml');
-  writeFileSync(file, inventory);
+  // Whoever lets others read a password is warned.
+  writeFileSync(file, inventory, { mode: 0o600 });
   const { status, stderr } = generate(copy, ['--inventory', file]);
   t.same({ status, stderr }, { status: 0, stderr: '' });
   return { copy, file };

@@ -285,7 +285,7 @@ t.test('two parts with one and the same object are refused, and the way out is t
 });
 
 t.test('the firewall of the proxy opens the ports that its policy opens', async (t) => {
-  const argv = ['--target-router', '203.0.113.10', '--egress-firewall', 'new'];
+  const argv = ['--target-router', '203.0.113.10', '--egress-firewall', 'new', '--password', 'x'];
   for (const [known, ports] of [
     [[], [443, 6443]],
     [['--target-apps', 'apps.target.example'], [443]],
@@ -296,7 +296,7 @@ t.test('the firewall of the proxy opens the ports that its policy opens', async 
   ] as const) {
     const objects = read(printManifest('proxy', [...argv, ...known]));
     for (const kind of ['EgressFirewall', 'NetworkPolicy']) {
-      const { spec } = objects.find((object) => object.kind === kind) ?? { spec: {} };
+      const { spec } = objects.find((object) => object.kind === kind) ?? { spec: { egress: [] } };
       const rules = spec.egress as readonly {
         readonly to: unknown;
         readonly ports: readonly { readonly port: number }[];
