@@ -115,7 +115,8 @@ t.test("the proxy's namespace gets to the target's router and API server, and no
   const file = `${t.testdir({ 'existing.yaml': existing })}/existing.yaml`;
   const argv = [
     ...['--target-router', `${WORLD.router}/32`, '--target-router', `${WORLD.api}/32`],
-    ...['--target-api', 'api.target.test:6443', '--dns-server', WORLD.nameServer, '--merge', file],
+    ...['--target-apps', 'apps.target.test', '--target-api', 'api.target.test:6443'],
+    ...['--dns-server', WORLD.nameServer, '--merge', file],
     ...['--password', 'of-the-tests'],
   ];
   await network.enact(compile([{ ...cluster, objects: applied(existing) }]));

@@ -44,13 +44,13 @@ export function serviceOf(material: Material): Manifest {
 function serviceComment({ service, name, namespace, client }: Material): string {
   const begin =
     'Where the pods of the source cluster reach the proxy: every connection goes to one pod, and stays there.';
-  const check = `Check: kubectl get service -n ${namespace} ${name} tells what stunnel_tcp_proxy says`;
+  const check = `Check: kubectl get service -n ${namespace} ${name} tells the address for stunnel_tcp_proxy`;
   switch (service) {
     case 'LoadBalancer':
       return `${begin}
 Local: the proxy sees the addresses of clients. On AWS it has to be a network load balancer, for a classic one cuts
 tunnels that are silent for 60 s.
-${check}${client.length > 0 ? '.' : '\nand strangers do not reach it (--client, or what your cloud calls an internal load balancer).'}`;
+${check}${client.length > 0 ? '.' : ',\nand strangers do not reach it (--client, or what your cloud calls an internal load balancer).'}`;
     case 'NodePort':
       return `${begin}
 ${
