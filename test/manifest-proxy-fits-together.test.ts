@@ -95,7 +95,7 @@ t.test('whatever refers to something refers to what is printed', async (t) => {
 });
 
 t.test(
-  'the pods pass Pod Security "restricted", and SCC restricted-v2 as any user of any namespace',
+  'the pods pass Pod Security "restricted", and SCC restricted-v2 whatever user a namespace has',
   async (t) => {
     const { spec, container } = parts(proxyManifests([]));
     // https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted

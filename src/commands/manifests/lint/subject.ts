@@ -45,7 +45,7 @@ export interface Unreadable {
 
 /** What is known of the migration beside the files. */
 export interface Surroundings {
-  /** Undefined: any of them. */
+  /** Undefined: nobody said which release, and all are looked at. */
   readonly mtc: (typeof MTC_RELEASES)[number] | undefined;
   /** Where pods of the source reach the proxy. */
   readonly proxy: { readonly host: string; readonly port: number } | undefined;
