@@ -3,8 +3,9 @@ import { connect, type Socket } from 'node:net';
 import t from 'tap';
 import { resetNow } from '../src/relay/reset.js';
 import { LOOPBACK, requestFor } from './fixtures/forwarding.js';
-import { eventually, socketsOf } from './fixtures/process-state.js';
-import { type LogRecord, type RunningProxy, startProxy } from './fixtures/proxy.js';
+import { settledMemory } from './fixtures/memory-once-settled.js';
+import { socketsOf } from './fixtures/process-state.js';
+import { type RunningProxy, startProxy } from './fixtures/proxy.js';
 import { listenOn } from './fixtures/sockets.js';
 
 const AT_ONCE = 30;
@@ -23,9 +24,9 @@ t.test('thousands of forwarded requests with all kinds of ends leave nothing beh
   });
   const before = socketsOf(proxy.process);
   await use(proxy, peer.port, WARM_UP);
-  const first = await memory(proxy, before);
+  const first = await settledMemory(proxy, before);
   await use(proxy, peer.port, CONNECTIONS);
-  const second = await memory(proxy, before);
+  const second = await settledMemory(proxy, before);
 
   t.comment(
     `${first.heapUsed} bytes of heap, ${CONNECTIONS} connections later ${second.heapUsed}`,
@@ -122,22 +123,3 @@ async function use({ host, port }: RunningProxy, target: number, count: number):
 }
 
 /** What the proxy holds on to. */
-interface Memory {
-  readonly heapUsed: number;
-  /** Objects by class. */
-  readonly live: Readonly<Record<string, number>>;
-}
-
-/** Measured once all is over. */
-async function memory(proxy: RunningProxy, sockets: number): Promise<Memory> {
-  await eventually(
-    () => socketsOf(proxy.process),
-    (count) => count === sockets,
-  );
-  const reports = () => proxy.log.filter(({ event }) => event === 'memory');
-  const before = reports().length;
-  proxy.process.kill('SIGUSR2');
-  const all = await eventually(reports, ({ length }) => length > before);
-  const { heapUsed, live } = all.at(-1) as LogRecord & Memory;
-  return { heapUsed, live };
-}
